@@ -1,0 +1,122 @@
+"""Gate a release on Empirical end-to-end tests, from inside the orchestrator.
+
+The names below are the whole public core. They are loaded on first use, so that importing a host
+module (every Airflow process that parses a DAG, every Prefect process that looks up a block) does
+not pay for the HTTP client until something is sent.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
+    from empirical_provider.exceptions import (
+        AlreadyFinishedError,
+        AuthenticationError,
+        BillingError,
+        EmpiricalError,
+        InvalidRequestError,
+        NoAnswerError,
+        NotFoundError,
+        NotSentError,
+        RateLimitedError,
+        ServerError,
+        TriggerOutcomeUnknownError,
+        TriggerRejectedError,
+        UnreadableAnswerError,
+    )
+    from empirical_provider.models import (
+        Build,
+        Concurrency,
+        Environment,
+        EnvironmentVariable,
+        Project,
+        TestResult,
+        TestRun,
+        TestRunRequest,
+        TestRunState,
+    )
+    from empirical_provider.settings import Timeouts
+    from empirical_provider.trigger import atrigger_test_run, trigger_test_run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "client": ("AsyncEmpiricalClient", "EmpiricalClient"),
+    "exceptions": (
+        "AlreadyFinishedError",
+        "AuthenticationError",
+        "BillingError",
+        "EmpiricalError",
+        "InvalidRequestError",
+        "NoAnswerError",
+        "NotFoundError",
+        "NotSentError",
+        "RateLimitedError",
+        "ServerError",
+        "TriggerOutcomeUnknownError",
+        "TriggerRejectedError",
+        "UnreadableAnswerError",
+    ),
+    "models": (
+        "Build",
+        "Concurrency",
+        "Environment",
+        "EnvironmentVariable",
+        "Project",
+        "TestResult",
+        "TestRun",
+        "TestRunRequest",
+        "TestRunState",
+    ),
+    "settings": ("Timeouts",),
+    "trigger": ("atrigger_test_run", "trigger_test_run"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AlreadyFinishedError",
+    "AsyncEmpiricalClient",
+    "AuthenticationError",
+    "BillingError",
+    "Build",
+    "Concurrency",
+    "EmpiricalClient",
+    "EmpiricalError",
+    "Environment",
+    "EnvironmentVariable",
+    "InvalidRequestError",
+    "NoAnswerError",
+    "NotFoundError",
+    "NotSentError",
+    "Project",
+    "RateLimitedError",
+    "ServerError",
+    "TestResult",
+    "TestRun",
+    "TestRunRequest",
+    "TestRunState",
+    "Timeouts",
+    "TriggerOutcomeUnknownError",
+    "TriggerRejectedError",
+    "UnreadableAnswerError",
+    "__version__",
+    "atrigger_test_run",
+    "trigger_test_run",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module on first use."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

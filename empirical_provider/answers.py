@@ -1,0 +1,155 @@
+"""Reading the JSON of an answer. What the service does not document is read tolerantly.
+
+Counts, names and even the state may be missing, and a run may come in any of three shapes. Only the
+id of a run is never guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from empirical_provider.models import TestResult, TestRun, TestRunState
+
+__all__ = [
+    "Refused",
+    "Unreadable",
+    "array",
+    "data_of",
+    "flag",
+    "integer",
+    "mapping",
+    "needed_text",
+    "positive_id",
+    "started_run",
+    "test_run",
+    "tests",
+    "text",
+]
+
+
+class Unreadable(Exception):  # noqa: N818  # never leaves the package: the client gives it a context
+    """The answer lacks something or holds what it cannot hold; the text says what."""
+
+
+class Refused(Exception):  # noqa: N818  # as above
+    """The service says in a 2xx answer that no run was started; ``run`` is the one it names."""
+
+    def __init__(self, words: str, run: TestRun | None) -> None:
+        super().__init__(words)
+        self.run = run
+
+
+def started_run(answer: Any) -> TestRun:
+    """Read the answer to a request that starts a run: it must say that it did, and which."""
+    data = data_of(answer)
+    run = None
+    if data.get("test_run") is not None:
+        run = test_run(mapping(data["test_run"], "data.test_run"), "data.test_run")
+    outcome = data.get("trigger")
+    if isinstance(outcome, Mapping) and outcome.get("success", True) is not True:
+        raise Refused("data.trigger.success is not true", run)
+    if run is None:
+        raise Unreadable("data.test_run is missing, so the id of the run is not known")
+    if run.state == TestRunState.ERROR:
+        raise Refused("the run is already in state error", run)
+    return run
+
+
+def test_run(row: Mapping[str, Any], where: str) -> TestRun:
+    """Read a run from any of the three shapes in which the API gives one."""
+    return TestRun(
+        id=positive_id(row, where),
+        state=TestRunState(text(row, "state") or "unknown"),  # some lists leave it out
+        branch=text(row, "test_run_branch"),
+        created_at=text(row, "created_at"),
+        project_id=integer(row, "project_id"),
+        environment=text(row, "environment_slug"),
+        commit=text(row, "commit"),
+        total_count=integer(row, "total_count"),
+        success_count=integer(row, "success_count"),
+        failed_count=integer(row, "failed_count"),
+        failed_count_after_snoozing=integer(row, "failed_count_after_snoozing"),
+        skipped_count=integer(row, "skipped_count"),
+        flaky_count=integer(row, "flaky_count"),
+        duration=number(row, "duration"),
+        error_code=text(row, "error_code"),
+        rerun_source_id=integer(row, "rerun_source_id"),
+        superseded_by_test_run_id=integer(row, "superseded_by_test_run_id"),
+    )
+
+
+def tests(rows: Any) -> tuple[TestResult, ...]:
+    """Read the tests one by one; a row that tells no status tells nothing."""
+    tests = []
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, Mapping) and text(row, "status") is not None:
+            nesting = row.get("nesting")
+            titles = [str(each) for each in nesting] if isinstance(nesting, list) else []
+            tests.append(
+                TestResult(
+                    name=" > ".join(titles) or text(row, "name") or "(no name)",
+                    status=str(row["status"]),
+                    pw_test_id=text(row, "pw_test_id"),
+                    snoozed=bool(row.get("snooze_info")),
+                )
+            )
+    return tuple(tests)
+
+
+def data_of(answer: Any) -> Mapping[str, Any]:
+    """Return what the envelope holds."""
+    return mapping(mapping(answer, "the answer").get("data"), "data")
+
+
+def mapping(value: Any, where: str) -> Mapping[str, Any]:
+    """Require a JSON object."""
+    if not isinstance(value, Mapping):
+        raise Unreadable(f"{where} is no JSON object")
+    return value
+
+
+def array(value: Any, where: str) -> list[Any]:
+    """Require a JSON array."""
+    if not isinstance(value, list):
+        raise Unreadable(f"{where} is no JSON array")
+    return value
+
+
+def positive_id(row: Mapping[str, Any], where: str) -> int:
+    """Require the id of a row."""
+    value = integer(row, "id")
+    if value is None or value < 1:
+        raise Unreadable(f"{where}.id is no positive integer")
+    return value
+
+
+def needed_text(row: Mapping[str, Any], name: str, where: str) -> str:
+    """Require a text with something in it."""
+    value = text(row, name)
+    if not value:
+        raise Unreadable(f"{where}.{name} is no text")
+    return value
+
+
+def text(row: Mapping[str, Any], name: str) -> str | None:
+    """Return a text, or None where there is none."""
+    value = row.get(name)
+    return value if isinstance(value, str) else None
+
+
+def integer(row: Mapping[str, Any], name: str) -> int | None:
+    """Return an integer, or None where there is none."""
+    value = row.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def number(row: Mapping[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def flag(row: Mapping[str, Any], name: str) -> bool | None:
+    """Return a boolean, or None where there is none."""
+    value = row.get(name)
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,143 @@
+"""What both clients share: everything but the sending."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import httpx
+
+import empirical_provider
+from empirical_provider import endpoints
+from empirical_provider.endpoints import Call
+from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.models import Project, TestRun
+from empirical_provider.outcomes import Body
+from empirical_provider.retry import Attempts
+from empirical_provider.settings import Settings, Timeouts
+
+__all__ = ["BaseClient"]
+
+
+class BaseClient:
+    """What both clients are made of: settings, and what is made of them for a call."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        project_id: int | None = None,
+        project_slug: str | None = None,
+        dashboard_url: str | None = None,
+        timeout: float | Mapping[str, float] | Timeouts | None = None,
+        retry_for: float = 60.0,
+    ) -> None:
+        """Check the settings and get ready; nothing is sent yet.
+
+        Args:
+            api_key: API key of the project; default: the environment variable ``EMPIRICALRUN_KEY``.
+            base_url: Where the API answers; default: ``EMPIRICAL_BASE_URL``, else
+                ``https://dash.empirical.run``. https only, but for hosts of this machine.
+            project_id: Sent as ``x-project-id``; needed only for a key that is not bound to a
+                project.
+            project_slug: Slug of the project in the dashboard's URLs; looked up when not given.
+            dashboard_url: Where runs are shown; default: derived from ``base_url``.
+            timeout: Seconds one request may take: a number for every request, or `Timeouts`, or a
+                mapping of its fields; default 5 to connect, 60 to start a run, 15 for the rest.
+            retry_for: Seconds in all during which a request that failed may be sent again; default
+                60; 0 means never. A request that starts a run is sent again only where the first
+                cannot have had an effect: no connection, or 429.
+
+        Raises:
+            InvalidRequestError: A value is not valid; the message names it, never the key.
+        """
+        if api_key is None:
+            api_key = os.environ.get("EMPIRICALRUN_KEY")
+            if api_key is None:
+                raise InvalidRequestError(
+                    "api_key is not given, and the environment variable EMPIRICALRUN_KEY is not "
+                    "set either. Keys are made in the dashboard, under Settings, API keys."
+                )
+        self._settings = Settings.checked(
+            api_key=api_key,
+            base_url=base_url or os.environ.get("EMPIRICAL_BASE_URL") or None,
+            project_id=project_id,
+            project_slug=project_slug,
+            dashboard_url=dashboard_url,
+            timeout=timeout,
+            retry_for=retry_for,
+        )
+        self._slug = self._settings.project_slug
+        self._open()
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._settings.base_url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A client holds an API key and a connection; it cannot be pickled.")
+
+    def _http_options(self) -> dict[str, Any]:
+        """How httpx is set up. Redirects are never followed: the key would travel."""
+        headers = {
+            "Authorization": f"Bearer {self._settings.api_key}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # so that an answer is as large as it looks
+            "User-Agent": f"empirical-provider/{empirical_provider.__version__}",
+        }
+        if self._settings.project_id is not None:
+            headers["x-project-id"] = str(self._settings.project_id)
+        return {
+            "base_url": self._settings.base_url,
+            "headers": headers,
+            "follow_redirects": False,
+            "trust_env": not self._settings.is_loopback,  # no proxy stands before this machine
+        }
+
+    def _seconds(self, call: Call[Any]) -> float:
+        limits = self._settings.timeouts
+        return limits.trigger if call.starts_run else limits.other
+
+    def _request(self, call: Call[Any]) -> dict[str, Any]:
+        limits = self._settings.timeouts
+        return {
+            "method": call.method,
+            "url": call.path,
+            "params": call.params,
+            "json": call.body,
+            "timeout": httpx.Timeout(self._seconds(call), connect=limits.connect),
+        }
+
+    def _body(self, call: Call[Any], response: httpx.Response) -> Body:
+        return Body(response, self._seconds(call))
+
+    def _attempts(self, retry_for: float | None) -> Attempts:
+        limit = self._settings.retry_for if retry_for is None else retry_for
+        return Attempts(limit, time.monotonic)
+
+    def _link_calls(self, run: TestRun) -> list[Call[Any]]:
+        """Where the project's slug may be found: first what is known to work, then a guess."""
+        project_id = run.project_id or self._settings.project_id
+        calls: list[Call[Any]] = [endpoints.get_test_run(run.id)]
+        if project_id is not None and project_id > 0:
+            calls.insert(0, endpoints.get_project(project_id))
+        return calls
+
+    def _learn_slug(self, found: TestRun | Project) -> None:
+        """Remember the project's slug: a client serves one project."""
+        self._slug = self._slug or (
+            found.slug if isinstance(found, Project) else found.project_slug
+        )
+
+    def _with_url(self, run: TestRun) -> TestRun:
+        """Fill in the run's page if the project's slug is known by now."""
+        self._learn_slug(run)
+        if self._slug is None:
+            return run
+        return replace(run, url=self._settings.test_run_url(run.id, self._slug))

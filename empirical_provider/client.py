@@ -1,0 +1,318 @@
+"""The two clients, which send and decide nothing.
+
+What is sent stands in `endpoints`, what it came to in `outcomes`, when to try again in `retry`.
+The classes are twins: the same lines but for ``async`` and ``await``. A test proves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from empirical_provider import endpoints
+from empirical_provider.answers import Unreadable
+from empirical_provider.base_client import BaseClient
+from empirical_provider.endpoints import Call
+from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.models import Environment, Project, TestRun, TestRunRequest
+from empirical_provider.outcomes import Answer, failure_of, result_of
+
+__all__ = ["AsyncEmpiricalClient", "EmpiricalClient"]
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class EmpiricalClient(BaseClient):
+    """Client of the Empirical API, for use as a context manager; see `__init__` for its settings.
+
+    ::
+
+        with EmpiricalClient(api_key=...) as client:
+            run = client.get_test_run(456)
+
+    Every method raises the errors of `empirical_provider.exceptions`.
+    """
+
+    def _open(self) -> None:
+        self._http = httpx.Client(**self._http_options())
+        self._sleep = time.sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def trigger(self, request: TestRunRequest) -> TestRun:
+        """Start a test run, as `trigger_test_run` does, but without looking up its page.
+
+        Raises:
+            TriggerRejectedError: The service said that it did not start the run.
+            TriggerOutcomeUnknownError: The run may have been started, or not.
+        """
+        return self._with_url(self._send(endpoints.trigger(request)))
+
+    def get_test_run(self, run_id: int) -> TestRun:
+        """Read a run, with its counts and tests as far as there are any."""
+        return self._with_url(self._send(endpoints.get_test_run(run_id)))
+
+    def list_test_runs(
+        self,
+        *,
+        environment_ids: Iterable[int] | None = None,
+        branch: str | None = None,
+        state: str | None = None,
+        result: str | None = None,
+        interval_in_days: int | None = None,
+        per_page: int = 100,
+    ) -> Iterator[TestRun]:
+        """Go through the runs of the project, newest first; pages are read as they are needed.
+
+        Args:
+            environment_ids: Only runs of these environments.
+            branch: Only runs of this branch of the test repository.
+            state: Only runs in this state.
+            result: Only runs that ``passed`` or ``failed``.
+            interval_in_days: Only runs created in the last so many days.
+            per_page: Runs to read at a time, 1 to 100.
+        """
+        filters = {
+            "environment_ids": None if environment_ids is None else tuple(environment_ids),
+            "branch": branch,
+            "state": state,
+            "result": result,
+            "interval_in_days": interval_in_days,
+            "per_page": per_page,
+        }
+        endpoints.list_test_runs(1, **filters)  # refuses a bad filter here, not at the first item
+        return self._runs(filters)
+
+    def _runs(self, filters: dict[str, Any]) -> Iterator[TestRun]:
+        seen: set[int] = set()
+        for page in itertools.count(1):
+            listed = self._send(endpoints.list_test_runs(page, **filters))
+            # A run that starts meanwhile moves the others on, so that one may come up again.
+            fresh = [run for run in listed.runs if run.id not in seen]
+            for run in fresh:
+                seen.add(run.id)
+                yield self._with_url(run)
+            if not (fresh and listed.more):
+                return
+
+    def cancel_test_run(self, run_id: int, *, reason: str | None = None) -> None:
+        """Ask the service to cancel a run; it becomes ``cancelled`` some time after.
+
+        Args:
+            run_id: Database id of the run.
+            reason: Recorded with the run.
+
+        Raises:
+            AlreadyFinishedError: The run was in a terminal state already.
+        """
+        self._send(endpoints.cancel_test_run(run_id, reason=reason))
+
+    def rerun_test_run(
+        self,
+        run_id: int,
+        *,
+        only_failed: bool | None = None,
+        send_notifications: bool | None = None,
+    ) -> TestRun:
+        """Start a run that repeats another one with its branch, build and overrides.
+
+        Args:
+            run_id: Database id of the run to repeat; it must have finished.
+            only_failed: Repeat only the tests that failed; default: the service's.
+            send_notifications: Whether Empirical notifies; default: as for the run repeated.
+
+        Raises:
+            TriggerRejectedError: The service said that it did not start the run.
+            TriggerOutcomeUnknownError: The run may have been started, or not.
+        """
+        call = endpoints.rerun_test_run(
+            run_id, only_failed=only_failed, send_notifications=send_notifications
+        )
+        return self._with_url(self._send(call))
+
+    def list_environments(self) -> list[Environment]:
+        """Read the environments of the project, disabled ones included."""
+        return self._send(endpoints.list_environments(self._settings.project_id))
+
+    def get_project(self, project_id: int) -> Project:
+        """Read a project."""
+        return self._send(endpoints.get_project(project_id))
+
+    def find_url(self, run: TestRun) -> TestRun:
+        """Return the run with its dashboard page, asking for the project's slug if need be.
+
+        A link is worth one try and no error: where the slug cannot be had, the run comes back
+        as it was, with ``url`` None.
+        """
+        for call in () if self._slug else self._link_calls(run):
+            try:
+                found = self._send(call, retry_for=0)
+            except EmpiricalError as error:
+                log.info("The link of test run %s is not known: %s", run.id, error)
+                continue
+            self._learn_slug(found)
+            if self._slug:
+                break
+        return self._with_url(run)
+
+    def _send(self, call: Call[T], *, retry_for: float | None = None) -> T:
+        attempts = self._attempts(retry_for)
+        while True:
+            try:
+                return result_of(self._settings, call, self._exchange(call))
+            except EmpiricalError as error:
+                delay = attempts.delay_after(error)
+                log.warning("%s Sending again in %.1f s.", error, delay)
+            self._sleep(delay)
+
+    def _exchange(self, call: Call[Any]) -> Answer:
+        try:
+            with self._http.stream(**self._request(call)) as response:
+                body = self._body(call, response)
+                for chunk in response.iter_raw():
+                    body.add(chunk)
+                return body.answer()
+        except (httpx.HTTPError, httpx.InvalidURL, Unreadable) as cause:
+            failure = failure_of(self._settings, call, cause)
+        raise failure
+
+
+class AsyncEmpiricalClient(BaseClient):
+    """Async client of the Empirical API: `EmpiricalClient` with ``await``.
+
+    ::
+
+        async with AsyncEmpiricalClient(api_key=...) as client:
+            run = await client.get_test_run(456)
+    """
+
+    def _open(self) -> None:
+        self._http = httpx.AsyncClient(**self._http_options())
+        self._sleep = asyncio.sleep
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """See `EmpiricalClient.close`."""
+        await self._http.aclose()
+
+    async def trigger(self, request: TestRunRequest) -> TestRun:
+        """See `EmpiricalClient.trigger`."""
+        return self._with_url(await self._send(endpoints.trigger(request)))
+
+    async def get_test_run(self, run_id: int) -> TestRun:
+        """See `EmpiricalClient.get_test_run`."""
+        return self._with_url(await self._send(endpoints.get_test_run(run_id)))
+
+    def list_test_runs(
+        self,
+        *,
+        environment_ids: Iterable[int] | None = None,
+        branch: str | None = None,
+        state: str | None = None,
+        result: str | None = None,
+        interval_in_days: int | None = None,
+        per_page: int = 100,
+    ) -> AsyncIterator[TestRun]:
+        """See `EmpiricalClient.list_test_runs`."""
+        filters = {
+            "environment_ids": None if environment_ids is None else tuple(environment_ids),
+            "branch": branch,
+            "state": state,
+            "result": result,
+            "interval_in_days": interval_in_days,
+            "per_page": per_page,
+        }
+        endpoints.list_test_runs(1, **filters)  # refuses a bad filter here, not at the first item
+        return self._runs(filters)
+
+    async def _runs(self, filters: dict[str, Any]) -> AsyncIterator[TestRun]:
+        seen: set[int] = set()
+        for page in itertools.count(1):
+            listed = await self._send(endpoints.list_test_runs(page, **filters))
+            # A run that starts meanwhile moves the others on, so that one may come up again.
+            fresh = [run for run in listed.runs if run.id not in seen]
+            for run in fresh:
+                seen.add(run.id)
+                yield self._with_url(run)
+            if not (fresh and listed.more):
+                return
+
+    async def cancel_test_run(self, run_id: int, *, reason: str | None = None) -> None:
+        """See `EmpiricalClient.cancel_test_run`."""
+        await self._send(endpoints.cancel_test_run(run_id, reason=reason))
+
+    async def rerun_test_run(
+        self,
+        run_id: int,
+        *,
+        only_failed: bool | None = None,
+        send_notifications: bool | None = None,
+    ) -> TestRun:
+        """See `EmpiricalClient.rerun_test_run`."""
+        call = endpoints.rerun_test_run(
+            run_id, only_failed=only_failed, send_notifications=send_notifications
+        )
+        return self._with_url(await self._send(call))
+
+    async def list_environments(self) -> list[Environment]:
+        """See `EmpiricalClient.list_environments`."""
+        return await self._send(endpoints.list_environments(self._settings.project_id))
+
+    async def get_project(self, project_id: int) -> Project:
+        """See `EmpiricalClient.get_project`."""
+        return await self._send(endpoints.get_project(project_id))
+
+    async def find_url(self, run: TestRun) -> TestRun:
+        """See `EmpiricalClient.find_url`."""
+        for call in () if self._slug else self._link_calls(run):
+            try:
+                found = await self._send(call, retry_for=0)
+            except EmpiricalError as error:
+                log.info("The link of test run %s is not known: %s", run.id, error)
+                continue
+            self._learn_slug(found)
+            if self._slug:
+                break
+        return self._with_url(run)
+
+    async def _send(self, call: Call[T], *, retry_for: float | None = None) -> T:
+        attempts = self._attempts(retry_for)
+        while True:
+            try:
+                return result_of(self._settings, call, await self._exchange(call))
+            except EmpiricalError as error:
+                delay = attempts.delay_after(error)
+                log.warning("%s Sending again in %.1f s.", error, delay)
+            await self._sleep(delay)
+
+    async def _exchange(self, call: Call[Any]) -> Answer:
+        try:
+            async with self._http.stream(**self._request(call)) as response:
+                body = self._body(call, response)
+                async for chunk in response.aiter_raw():
+                    body.add(chunk)
+                return body.answer()
+        except (httpx.HTTPError, httpx.InvalidURL, Unreadable) as cause:
+            failure = failure_of(self._settings, call, cause)
+        raise failure

@@ -1,0 +1,258 @@
+"""Every endpoint that the client uses, each described once: what is sent, and how the answer reads.
+
+Nothing here touches the network: a call is plain data, and its reader is a function of the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from empirical_provider import answers, checks
+from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.models import (
+    Environment,
+    Project,
+    TestRun,
+    TestRunRequest,
+    TestRunState,
+)
+
+__all__ = [
+    "Call",
+    "RunList",
+    "cancel_test_run",
+    "get_project",
+    "get_test_run",
+    "list_environments",
+    "list_test_runs",
+    "rerun_test_run",
+    "trigger",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request to the service, and how to read its answer.
+
+    Args:
+        asked: What it asks for, to complete the sentence "Could not ...".
+        method: HTTP method.
+        path: Path below the base URL.
+        read: Makes the result from the JSON of a 2xx answer; raises one of
+            the two exceptions of `answers`.
+        params: Query parameters.
+        body: JSON body.
+        starts_run: Whether it starts a run: then it is not sent again once it may have arrived.
+        run_id: The run it is about, if it is about one.
+        secrets: Texts that no message may hold.
+    """
+
+    asked: str
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    params: Mapping[str, str | int] | None = None
+    body: Mapping[str, Any] | None = None
+    starts_run: bool = False
+    run_id: int | None = None
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunList:
+    """One page of runs, and whether more may follow."""
+
+    runs: tuple[TestRun, ...]
+    more: bool
+
+
+def trigger(request: TestRunRequest) -> Call[TestRun]:
+    """Start a test run."""
+
+    def read(answer: Any) -> TestRun:
+        return replace(answers.started_run(answer), environment=request.environment)
+
+    return Call(
+        asked=f"start a test run in the environment {request.environment!r}",
+        method="PUT",
+        path="/api/test-runs",
+        read=read,
+        body=request.body(),
+        starts_run=True,
+        secrets=request.secrets,
+    )
+
+
+def rerun_test_run(
+    run_id: int, *, only_failed: bool | None = None, send_notifications: bool | None = None
+) -> Call[TestRun]:
+    """Start a run that repeats another one, or only the tests that failed in it."""
+    path = _run_path(run_id)
+    options = {"only_failed": only_failed, "send_notifications": send_notifications}
+    body = {name: checks.flag(name, value) for name, value in options.items() if value is not None}
+    return Call(
+        asked=f"re-run test run {run_id}",
+        method="POST",
+        path=f"{path}/re-run",
+        read=lambda answer: replace(answers.started_run(answer), rerun_source_id=run_id),
+        body=body,
+        starts_run=True,
+        run_id=run_id,
+    )
+
+
+def get_test_run(run_id: int) -> Call[TestRun]:
+    """Read one run with its tests."""
+
+    def read(answer: Any) -> TestRun:
+        outer = answers.mapping(answers.data_of(answer).get("test_run"), "data.test_run")
+        inner = outer.get("testRun")
+        if inner is None:
+            run = answers.test_run(outer, "data.test_run")
+        else:
+            run = answers.test_run(
+                answers.mapping(inner, "data.test_run.testRun"), "data.test_run.testRun"
+            )
+        if run.id != run_id:
+            raise answers.Unreadable(f"it tells of test run {run.id} instead of {run_id}")
+        project = outer.get("project")
+        return replace(
+            run,
+            project_slug=answers.text(project, "slug") if isinstance(project, Mapping) else None,
+            tests=answers.tests(outer.get("flattenedSummaryDetails")),
+        )
+
+    return Call(
+        asked=f"read test run {run_id}",
+        method="GET",
+        path=_run_path(run_id),
+        read=read,
+        run_id=run_id,
+    )
+
+
+def cancel_test_run(run_id: int, *, reason: str | None = None) -> Call[str]:
+    """Cancel a run. The service goes on to cancel it after it has answered."""
+
+    def read(answer: Any) -> str:
+        return answers.text(answers.mapping(answer, "the answer"), "message") or ""
+
+    return Call(
+        asked=f"cancel test run {run_id}",
+        method="POST",
+        path=f"{_run_path(run_id)}/cancel",
+        read=read,
+        body={} if reason is None else {"reason": checks.text("reason", reason)},
+        run_id=run_id,
+    )
+
+
+def list_test_runs(page: int, **filters: Any) -> Call[RunList]:
+    """Read one page of runs, newest first."""
+    params = _list_params(filters)
+    per_page = int(params["per_page"])
+
+    def read(answer: Any) -> RunList:
+        data = answers.data_of(answer)
+        holder = answers.mapping(data.get("test_runs"), "data.test_runs")
+        items = answers.array(holder.get("items"), "data.test_runs.items")
+        project = data.get("project")
+        slug = answers.text(project, "slug") if isinstance(project, Mapping) else None
+        runs = tuple(
+            replace(answers.test_run(answers.mapping(item, where), where), project_slug=slug)
+            for place, item in enumerate(items)
+            for where in [f"data.test_runs.items[{place}]"]
+        )
+        pagination = answer.get("pagination")
+        pages = (
+            answers.integer(pagination, "total_pages") if isinstance(pagination, Mapping) else None
+        )
+        return RunList(runs=runs, more=len(runs) >= per_page if pages is None else page < pages)
+
+    return Call(
+        asked="list the test runs",
+        method="GET",
+        path="/api/test-runs",
+        read=read,
+        params={**params, "page": page},
+    )
+
+
+def list_environments(project_id: int | None) -> Call[list[Environment]]:
+    """Read the environments of the project."""
+
+    def read(answer: Any) -> list[Environment]:
+        found = []
+        for item in answers.array(answers.data_of(answer).get("environments"), "data.environments"):
+            row = answers.mapping(item, "an item of data.environments")
+            found.append(
+                Environment(
+                    id=answers.positive_id(row, "an item of data.environments"),
+                    slug=answers.needed_text(row, "slug", "an item of data.environments"),
+                    name=answers.text(row, "name"),
+                    is_default=answers.flag(row, "is_default"),
+                    is_disabled=answers.flag(row, "is_disabled"),
+                )
+            )
+        return found
+
+    return Call(
+        asked="list the environments",
+        method="GET",
+        path="/api/environments/list",
+        read=read,
+        params=None if project_id is None else {"project_id": project_id},
+    )
+
+
+def get_project(project_id: int) -> Call[Project]:
+    """Read a project, for the slug in its dashboard URLs."""
+    checks.whole_number("project_id", project_id, at_least=1)
+
+    def read(answer: Any) -> Project:
+        data = answers.data_of(answer)
+        return Project(
+            id=project_id,
+            slug=answers.needed_text(data, "slug", "data"),
+            name=answers.text(data, "name"),
+        )
+
+    return Call(
+        asked=f"read project {project_id}",
+        method="GET",
+        path=f"/api/projects/{project_id}",
+        read=read,
+    )
+
+
+_STATES = [state.value for state in TestRunState]
+
+
+def _list_params(filters: Mapping[str, Any]) -> dict[str, str | int]:
+    """Check the filters of the run list and write them the way the query wants them."""
+    params: dict[str, str | int] = {}
+    for name, value in filters.items():
+        if value is None:
+            continue
+        if name in {"per_page", "interval_in_days"}:
+            params[name] = checks.whole_number(name, value, at_least=1)
+        elif name == "environment_ids":
+            ids = [checks.whole_number(name, each, at_least=1) for each in value]
+            params[name] = ",".join(map(str, ids))
+        elif name == "state":
+            params[name] = checks.one_of(name, value, _STATES)
+        elif name == "result":
+            params[name] = checks.one_of(name, value, ("passed", "failed"))
+        else:
+            params[name] = checks.text(name, value)
+    if int(params["per_page"]) > 100:  # noqa: PLR2004  # the API's own limit
+        raise InvalidRequestError(f"per_page must be at most 100, not {params['per_page']}.")
+    return params
+
+
+def _run_path(run_id: int) -> str:
+    return f"/api/test-runs/{checks.whole_number('run_id', run_id, at_least=1)}"

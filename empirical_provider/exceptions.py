@@ -1,0 +1,119 @@
+"""Every error this package raises, in one tree.
+
+::
+
+    EmpiricalError
+    ├── InvalidRequestError         bad input: refused here, or by the service (also a ValueError)
+    ├── AuthenticationError         401, 403
+    ├── BillingError                402
+    ├── NotFoundError               404
+    ├── AlreadyFinishedError        412
+    ├── RateLimitedError            429, with the wait that was asked for
+    ├── ServerError                 5xx
+    ├── NotSentError                no connection: nothing was acted on
+    ├── NoAnswerError               sent, but the answer did not come
+    ├── UnreadableAnswerError       an answer came, but it makes no sense
+    ├── TriggerOutcomeUnknownError  a run may have been started, or not
+    └── TriggerRejectedError        the service said no in a 2xx answer
+
+A message says what was asked of which host and path, what came back, and what to do. None ever
+holds the API key or the value of an environment variable override.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyFinishedError",
+    "AuthenticationError",
+    "BillingError",
+    "EmpiricalError",
+    "InvalidRequestError",
+    "NoAnswerError",
+    "NotFoundError",
+    "NotSentError",
+    "RateLimitedError",
+    "ServerError",
+    "TriggerOutcomeUnknownError",
+    "TriggerRejectedError",
+    "UnreadableAnswerError",
+]
+
+
+class EmpiricalError(Exception):
+    """Base of all errors of this package.
+
+    Every attribute is plain data, so that an error survives pickling between processes.
+
+    Args:
+        message: What happened and what to do about it.
+        status: HTTP status of the answer, if there was one.
+        run_id: Database id of the test run concerned, if it is known.
+        run_url: Dashboard page of that run, if it is known.
+        retry_after: Seconds that the service asked to wait, if it did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        run_id: int | None = None,
+        run_url: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.run_id = run_id
+        self.run_url = run_url
+        self.retry_after = retry_after
+
+
+class InvalidRequestError(EmpiricalError, ValueError):
+    """The input is not valid: refused before sending, or by the service (400, 422, other 4xx)."""
+
+
+class AuthenticationError(EmpiricalError):
+    """The API key was not accepted (401), or may not do this (403)."""
+
+
+class BillingError(EmpiricalError):
+    """The organisation's billing blocks new test runs (402)."""
+
+
+class NotFoundError(EmpiricalError):
+    """There is no such thing, or the key may not see it (404)."""
+
+
+class AlreadyFinishedError(EmpiricalError):
+    """The test run is already in a terminal state (412)."""
+
+
+class RateLimitedError(EmpiricalError):
+    """Too many requests (429); ``retry_after`` holds the seconds the service asked to wait."""
+
+
+class ServerError(EmpiricalError):
+    """The service failed (5xx)."""
+
+
+class NotSentError(EmpiricalError):
+    """No connection could be made, so nothing was acted on."""
+
+
+class NoAnswerError(EmpiricalError):
+    """The request was sent, but the connection broke or timed out before the answer came."""
+
+
+class UnreadableAnswerError(EmpiricalError):
+    """An answer came that the API does not give: not JSON, too large, redirected, incomplete."""
+
+
+class TriggerOutcomeUnknownError(EmpiricalError):
+    """The request to start a run may have been acted on: a run may exist, or not.
+
+    Sending it again could start a second run. The cause (``__cause__``) says what went wrong.
+    """
+
+
+class TriggerRejectedError(EmpiricalError):
+    """The service answered 2xx and said that the test run was not started."""

@@ -1,0 +1,159 @@
+"""What Empirical answers, as plain frozen data; the models of a request stand in `request`.
+
+What is not known here (a new state, a missing count) is kept instead of failing on it.
+Names that start with "Test" carry ``__test__ = False``: pytest would collect them otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from empirical_provider.request import Build, Concurrency, EnvironmentVariable, TestRunRequest
+
+__all__ = [
+    "Build",
+    "Concurrency",
+    "Environment",
+    "EnvironmentVariable",
+    "Project",
+    "TestResult",
+    "TestRun",
+    "TestRunRequest",
+    "TestRunState",
+]
+
+
+class TestRunState(StrEnum):
+    """State of a test run. A state that is not listed here is kept as it came."""
+
+    __test__ = False
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    STARTED = "started"
+    ENDED = "ended"
+    ERROR = "error"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def _missing_(cls, value: object) -> TestRunState | None:
+        """Keep an unknown state as data: a member in all but the list of members."""
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = "UNKNOWN"
+        member._value_ = value
+        return member
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the documentation lists this state."""
+        return self.name != "UNKNOWN"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run will not change any more; an unknown state never is."""
+        return self in {TestRunState.ENDED, TestRunState.ERROR, TestRunState.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """How one test of a run went.
+
+    Args:
+        name: Title of the test, with the titles around it.
+        status: The API's word: ``passed``, ``failed``, ``flaky``, ``skipped``, or another one.
+        pw_test_id: Empirical's id of the test case.
+        snoozed: Whether a snooze covers the test.
+    """
+
+    __test__ = False
+
+    name: str
+    status: str
+    pw_test_id: str | None = None
+    snoozed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestRun:
+    """A test run, as far as the answer at hand tells; what it does not tell is ``None``.
+
+    Args:
+        id: Database id, a positive integer.
+        state: Where the run is in its life.
+        url: Dashboard page, once the project's slug is known.
+        branch: Branch of the test repository (``test_run_branch``).
+        created_at: ISO 8601 time in UTC, as the service wrote it.
+        project_id: Id of the project.
+        project_slug: Slug of the project, as in the dashboard's URLs.
+        environment: Slug of the environment.
+        commit: Commit of the build.
+        total_count: Number of tests that were executed.
+        success_count: Number of tests that passed.
+        failed_count: Number of tests that failed, snoozed ones included.
+        failed_count_after_snoozing: Number of tests that failed and are not snoozed.
+        skipped_count: Number of tests that were skipped.
+        flaky_count: Number of tests that failed first and passed on a retry.
+        duration: Duration as the API gives it; its unit is not documented.
+        error_code: Why a run in state ``error`` has no result.
+        rerun_source_id: Id of the run that this one repeats.
+        superseded_by_test_run_id: Id of the run that took this one's place.
+        tests: The tests one by one, where the answer lists them.
+    """
+
+    __test__ = False
+
+    id: int
+    state: TestRunState
+    url: str | None = None
+    branch: str | None = None
+    created_at: str | None = None
+    project_id: int | None = None
+    project_slug: str | None = None
+    environment: str | None = None
+    commit: str | None = None
+    total_count: int | None = None
+    success_count: int | None = None
+    failed_count: int | None = None
+    failed_count_after_snoozing: int | None = None
+    skipped_count: int | None = None
+    flaky_count: int | None = None
+    duration: float | None = None
+    error_code: str | None = None
+    rerun_source_id: int | None = None
+    superseded_by_test_run_id: int | None = None
+    tests: tuple[TestResult, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a later step of a pipeline needs: id, state, url, branch, created_at."""
+        return {
+            "id": self.id,
+            "state": str(self.state),
+            "url": self.url,
+            "branch": self.branch,
+            "created_at": self.created_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """An environment of a project, as the service lists it."""
+
+    id: int
+    slug: str
+    name: str | None = None
+    is_default: bool | None = None
+    is_disabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A project; the slug is the one in the dashboard's URLs."""
+
+    id: int
+    slug: str
+    name: str | None = None

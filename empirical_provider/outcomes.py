@@ -1,0 +1,276 @@
+"""What an exchange came to: the result of a call, or one of our errors with its whole story.
+
+The one place that knows what a status, a broken connection or a strange body means, and the one
+that writes messages about them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn, TypeVar
+
+import httpx
+
+from empirical_provider import exceptions as errors
+from empirical_provider.answers import Refused, Unreadable
+from empirical_provider.endpoints import Call
+from empirical_provider.settings import Settings
+
+__all__ = ["MAX_BODY_BYTES", "Answer", "Body", "failure_of", "result_of"]
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+"""A larger answer is not read."""
+
+_LONGEST_QUOTE = 500
+_SHORT = 4
+
+_WRONG_PLACE = "Check that the base URL is Empirical's and that no proxy answers in its place."
+
+_REMEDIES: dict[int, tuple[type[errors.EmpiricalError], str]] = {
+    401: (
+        errors.AuthenticationError,
+        "Check that the API key is right, and neither deleted nor disabled in the dashboard.",
+    ),
+    402: (errors.BillingError, "Settle the organisation's billing with Empirical."),
+    403: (errors.AuthenticationError, "The API key may not do this; use one of the right project."),
+    404: (
+        errors.NotFoundError,
+        "Check the id, the base URL, and that the API key belongs to the right project.",
+    ),
+    412: (errors.AlreadyFinishedError, "The test run is in a terminal state already."),
+    429: (errors.RateLimitedError, "Nothing was acted on. Ask less often, or later."),
+}
+_BAD_REQUEST = (errors.InvalidRequestError, "Correct the request and send it again.")
+_SERVER_FAILED = (errors.ServerError, "The service failed; try again later.")
+
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""What httpx raises while there is no connection that the request could have been written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, as it came over the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Body:
+    """Collects the body of one answer within its limits of size and time."""
+
+    def __init__(self, response: httpx.Response, seconds: float) -> None:
+        self._response = response
+        self._complete_by = time.monotonic() + seconds
+        self._bytes = bytearray()
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise Unreadable("the body is compressed, although plain text was asked for")
+        promised = response.headers.get("content-length", "0")
+        if promised.isdigit() and int(promised) > MAX_BODY_BYTES:
+            self._refuse()
+
+    def add(self, chunk: bytes) -> None:
+        """Take in what has come, unless it is too much or too late."""
+        self._bytes += chunk
+        if len(self._bytes) > MAX_BODY_BYTES:
+            self._refuse()
+        if time.monotonic() > self._complete_by:
+            raise httpx.ReadTimeout("the body came too slowly")
+
+    def answer(self) -> Answer:
+        """Return the whole answer."""
+        return Answer(self._response.status_code, self._response.headers, bytes(self._bytes))
+
+    def _refuse(self) -> NoReturn:
+        raise Unreadable(f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB")
+
+
+def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
+    """Return what the call asked for, or raise the error that the answer amounts to."""
+    story = _Story(settings, call)
+    if not 200 <= answer.status < 300:  # noqa: PLR2004
+        raise _refusal(story, answer)
+    try:
+        return call.read(_json(answer.body))
+    except Refused as refused:
+        raise story.error(
+            errors.TriggerRejectedError,
+            f"answered {answer.status}, but {refused}: {story.quote(answer.body)}",
+            "The run was not started; the service's words or the run's page say why.",
+            status=answer.status,
+            run_id=refused.run.id if refused.run else None,
+        ) from refused
+    except Unreadable as cause:
+        what_came = f"answered {answer.status}, but {cause}: {story.quote(answer.body)}"
+        error = story.error(
+            errors.UnreadableAnswerError, what_came, _WRONG_PLACE, status=answer.status
+        )
+        error.__cause__ = cause
+        raise _ambiguous(story, error)  # noqa: B904  # the chain is made by hand
+
+
+def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.EmpiricalError:
+    """Return the error that an exchange without a complete answer amounts to."""
+    story = _Story(settings, call)
+    what = ": ".join(filter(None, [type(cause).__name__, story.clean(str(cause))]))
+    if isinstance(cause, _NOT_SENT):
+        error = story.error(
+            errors.NotSentError,
+            f"could not connect ({what})",
+            "Nothing was acted on. Check the base URL, the network and the proxy settings.",
+        )
+        error.__cause__ = cause
+        return error
+    if isinstance(cause, Unreadable):
+        error = story.error(errors.UnreadableAnswerError, f"answered, but {cause}", _WRONG_PLACE)
+    else:
+        error = story.error(errors.NoAnswerError, f"got no answer ({what})", "Try again later.")
+    error.__cause__ = cause
+    return _ambiguous(story, error)
+
+
+def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
+    """Return the error for an answer that is not 2xx."""
+    status = answer.status
+    if 300 <= status < 400:  # noqa: PLR2004
+        return story.error(
+            errors.UnreadableAnswerError,
+            f"answered {status}, a redirect; it is not followed, as the API key would travel along",
+            "Set the base URL to the address that the service answers on.",
+            status=status,
+        )
+    kind, remedy = _REMEDIES.get(status, _SERVER_FAILED if status >= 500 else _BAD_REQUEST)  # noqa: PLR2004
+    wait = _retry_after(answer.headers)
+    asked_to_wait = "" if wait is None else f" and asked to wait {wait:.0f} s"
+    error = story.error(
+        kind,
+        f"answered {status}{asked_to_wait}: {story.quote(answer.body)}",
+        remedy,
+        status=status,
+        retry_after=wait,
+    )
+    could_have_acted = status >= 500 or status == 408  # noqa: PLR2004  # 408: gave up half-way
+    return _ambiguous(story, error) if could_have_acted else error
+
+
+def _ambiguous(story: _Story, error: errors.EmpiricalError) -> errors.EmpiricalError:
+    """Return ``error`` itself, unless a run may have been started without our knowing which."""
+    if not story.call.starts_run:
+        return error
+    unknown = errors.TriggerOutcomeUnknownError(
+        f"{error} It is not known whether a test run was started: look for it at "
+        f"{story.settings.dashboard_url} before you start another one.",
+        status=error.status,
+        retry_after=error.retry_after,
+    )
+    unknown.__cause__ = error
+    return unknown
+
+
+@dataclass(frozen=True, slots=True)
+class _Story:
+    """Tells what became of one call, without any of its secrets."""
+
+    settings: Settings
+    call: Call[Any]
+
+    def error(
+        self,
+        kind: type[errors.EmpiricalError],
+        what_came: str,
+        remedy: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        run_id: int | None = None,
+    ) -> errors.EmpiricalError:
+        """Make an error: what was asked of which host and path, what came, what to do."""
+        run_id = run_id or self.call.run_id
+        slug = self.settings.project_slug
+        url = self.settings.test_run_url(run_id, slug) if run_id and slug else None
+        about = f" Test run {run_id}{f': {url}' if url else ''}." if run_id else ""
+        return kind(
+            f"Could not {self.clean(self.call.asked)}: {self.call.method} "
+            f"{self.settings.host}{self.call.path} {what_came}.{about} {remedy}",
+            status=status,
+            run_id=run_id,
+            run_url=url,
+            retry_after=retry_after,
+        )
+
+    def quote(self, body: bytes) -> str:
+        """Return the service's own words, cut and without secrets."""
+        words = self.clean(_words(body))
+        cut = words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
+        return f'"{cut}"' if cut else "(nothing)"
+
+    def clean(self, words: str) -> str:
+        """Take out the key and the override values, line breaks and control characters."""
+        for secret in sorted((self.settings.api_key, *self.call.secrets), key=len, reverse=True):
+            for form in {secret, json.dumps(secret)[1:-1]} - {""}:
+                # A value such as "1" would riddle every number: a short one goes only as a word.
+                words = (
+                    re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "***", words)
+                    if len(form) < _SHORT
+                    else words.replace(form, "***")
+                )
+        printable = (character if character.isprintable() else " " for character in words)
+        return " ".join("".join(printable).split())
+
+
+def _json(body: bytes) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)  # NaN and Infinity are no JSON
+
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise Unreadable("the body is not JSON") from None
+
+
+def _words(body: bytes) -> str:
+    """Find what the service says in an answer: its message, or else the text as it is."""
+    text = body[: 64 * 1024].decode("utf-8", errors="replace")
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(answer, dict):
+        error = answer.get("error")
+        inner = error.get("message") if isinstance(error, dict) else error
+        for words in (inner, answer.get("message")):
+            if isinstance(words, str) and words.strip():
+                return words
+    return text
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After, in seconds or as a date; a date is held against the service's clock."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}", value):
+        return float(value)
+    then, now = _date(value), _date(headers.get("date", "")) or datetime.now(UTC)
+    return None if then is None else max(0.0, (then - now).total_seconds())
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

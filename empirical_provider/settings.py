@@ -1,0 +1,150 @@
+"""Where the service is and how it may be asked: checked once, when a client is made."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from urllib.parse import quote, urlsplit
+
+from empirical_provider import checks
+from empirical_provider.exceptions import InvalidRequestError
+
+__all__ = ["DEFAULT_BASE_URL", "Settings", "Timeouts"]
+
+DEFAULT_BASE_URL = "https://dash.empirical.run"
+"""Answers the API and shows the dashboard."""
+
+_DASHBOARD_OF = {"https://api.empirical.run": DEFAULT_BASE_URL}
+"""API hosts whose dashboard lives elsewhere; every other host is taken to show its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long one request may take, in seconds.
+
+    Args:
+        connect: To make the connection; default 5.
+        trigger: To start a run, which can be slow: the service resolves branches meanwhile;
+            default 60.
+        other: For every other request; default 15.
+
+    Raises:
+        InvalidRequestError: A value is no number above 0.
+    """
+
+    connect: float = 5.0
+    trigger: float = 60.0
+    other: float = 15.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            checks.number(f"timeout.{each.name}", getattr(self, each.name))
+
+    @classmethod
+    def of(cls, value: float | Mapping[str, float] | Timeouts | None) -> Timeouts:
+        """Read what users write: nothing, a number for every request, or a mapping of fields."""
+        if isinstance(value, Timeouts):
+            return value
+        if value is None:
+            return cls()
+        if isinstance(value, Mapping):
+            checks.known_keys("timeout", value, [each.name for each in fields(cls)])
+            return cls(**value)
+        seconds = checks.number("timeout", value)
+        return cls(connect=min(seconds, cls().connect), trigger=seconds, other=seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a client needs to know before it sends; see `EmpiricalClient` for the fields."""
+
+    api_key: str = field(repr=False)
+    base_url: str
+    project_id: int | None = None
+    project_slug: str | None = None
+    dashboard_url: str
+    timeouts: Timeouts
+    retry_for: float
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        api_key: object,
+        base_url: object,
+        project_id: object,
+        project_slug: object,
+        dashboard_url: object,
+        timeout: float | Mapping[str, float] | Timeouts | None,
+        retry_for: float,
+    ) -> Settings:
+        """Check every value as a user gave it; raise `InvalidRequestError` naming the bad one."""
+        base = _service_url("base_url", DEFAULT_BASE_URL if base_url is None else base_url)
+        return cls(
+            api_key=_api_key(api_key),
+            base_url=base,
+            project_id=None
+            if project_id is None
+            else checks.whole_number("project_id", project_id, at_least=1),
+            project_slug=None
+            if project_slug is None
+            else checks.text("project_slug", project_slug),
+            dashboard_url=_DASHBOARD_OF.get(base, base)
+            if dashboard_url is None
+            else _service_url("dashboard_url", dashboard_url),
+            timeouts=Timeouts.of(timeout),
+            retry_for=0.0 if retry_for == 0 else checks.number("retry_for", retry_for),
+        )
+
+    @property
+    def host(self) -> str:
+        """The host as messages name it, with the port if there is one."""
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service runs on this machine."""
+        return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+    def test_run_url(self, run_id: int, project_slug: str) -> str:
+        """Return the dashboard page of a run."""
+        return f"{self.dashboard_url}/{quote(project_slug, safe='')}/test-runs/{run_id}"
+
+
+def _api_key(value: object) -> str:
+    """Require a key that can stand in a header. The message never holds it."""
+    key = checks.text("api_key", value)
+    if not all("!" <= character <= "~" for character in key):
+        raise InvalidRequestError(
+            "api_key must be visible ASCII characters only; the str given has a space, a line "
+            "break or another character that cannot be part of a key."
+        )
+    return key
+
+
+def _service_url(field_name: str, value: object) -> str:
+    """Require https (http only on this machine), and nothing but host, port and path."""
+    url = checks.http_url(field_name, value)
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise InvalidRequestError(f"{field_name} must not hold credentials.")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise InvalidRequestError(f"{field_name} must not have a query or a fragment.")
+    try:
+        parts.port  # noqa: B018  # reading it is what checks it
+    except ValueError:
+        raise InvalidRequestError(f"{field_name} has a port that is no port number.") from None
+    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        raise InvalidRequestError(
+            f"{field_name} must use https; http is allowed only for this machine "
+            f"(127.0.0.1, localhost, [::1]), not for {parts.hostname!r}."
+        )
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
