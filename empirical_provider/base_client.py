@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -72,6 +73,7 @@ class BaseClient:
             retry_for=retry_for,
         )
         self._slug = self._settings.project_slug
+        self._clock = time.monotonic
         self._open()
 
     def _open(self) -> None:
@@ -93,12 +95,16 @@ class BaseClient:
         }
         if self._settings.project_id is not None:
             headers["x-project-id"] = str(self._settings.project_id)
-        return {
+        options: dict[str, Any] = {
             "base_url": self._settings.base_url,
             "headers": headers,
             "follow_redirects": False,
             "trust_env": not self._settings.is_loopback,  # no proxy stands before this machine
         }
+        if self._settings.base_url.startswith("http://"):
+            # Nothing is encrypted here; reading the authorities would take longer than the request.
+            options["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return options
 
     def _seconds(self, call: Call[Any]) -> float:
         limits = self._settings.timeouts
@@ -119,7 +125,7 @@ class BaseClient:
 
     def _attempts(self, retry_for: float | None) -> Attempts:
         limit = self._settings.retry_for if retry_for is None else retry_for
-        return Attempts(limit, time.monotonic)
+        return Attempts(limit, self._clock)
 
     def _link_calls(self, run: TestRun) -> list[Call[Any]]:
         """Where the project's slug may be found: first what is known to work, then a guess."""

@@ -50,7 +50,13 @@ class EmpiricalError(Exception):
         run_id: Database id of the test run concerned, if it is known.
         run_url: Dashboard page of that run, if it is known.
         retry_after: Seconds that the service asked to wait, if it did.
+
+    Attributes:
+        may_pass: Whether the same call, made again later, may succeed with nobody's help and
+            without the risk of a second run. Retries of every kind go by it.
     """
+
+    may_pass = False
 
     def __init__(
         self,
@@ -91,17 +97,25 @@ class AlreadyFinishedError(EmpiricalError):
 class RateLimitedError(EmpiricalError):
     """Too many requests (429); ``retry_after`` holds the seconds the service asked to wait."""
 
+    may_pass = True
+
 
 class ServerError(EmpiricalError):
     """The service failed (5xx)."""
+
+    may_pass = True
 
 
 class NotSentError(EmpiricalError):
     """No connection could be made, so nothing was acted on."""
 
+    may_pass = True
+
 
 class NoAnswerError(EmpiricalError):
     """The request was sent, but the connection broke or timed out before the answer came."""
+
+    may_pass = True
 
 
 class UnreadableAnswerError(EmpiricalError):

@@ -8,19 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from empirical_provider.exceptions import (
-    EmpiricalError,
-    NoAnswerError,
-    NotSentError,
-    RateLimitedError,
-    ServerError,
-)
+from empirical_provider.exceptions import EmpiricalError
 
 __all__ = ["Attempts"]
-
-_PASSING = (NoAnswerError, NotSentError, RateLimitedError, ServerError)
-"""Errors that may pass. A request that starts a run never ends in the ambiguous ones of them: those
-have become `TriggerOutcomeUnknownError` before they get here."""
 
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 20.0
@@ -48,7 +38,9 @@ class Attempts:
 
     def delay_after(self, error: EmpiricalError) -> float:
         """Return the seconds to wait before sending again, or raise ``error`` to give up."""
-        if not isinstance(error, _PASSING):
+        # A request that starts a run never ends in an ambiguous error that may pass: those have
+        # become `TriggerOutcomeUnknownError` before they get here.
+        if not error.may_pass:
             raise error
         longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2**self._count)
         delay = max(self._draw(0.0, longest), error.retry_after or 0.0)

@@ -1,0 +1,7 @@
+"""A local Empirical, to test DAGs and flows against; see README.md next to this file."""
+
+from .journal import RecordedRequest
+from .server import Emulator
+from .views import RunSnapshot
+
+__all__ = ["Emulator", "RecordedRequest", "RunSnapshot"]

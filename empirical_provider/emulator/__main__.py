@@ -1,0 +1,87 @@
+"""`python -m empirical_provider.emulator`: a local Empirical until it is interrupted."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from .server import Emulator
+from .settings import ADVANCES, DEFAULT_ENVIRONMENTS
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    outcomes = dict(_environment(item) for item in options.environment or ())
+    try:
+        emulator = Emulator(
+            port=options.port,
+            api_keys=options.api_key,
+            environments=outcomes or None,
+            project_slug=options.project_slug,
+            project_id=options.project_id,
+            advance=options.advance,
+            state_seconds=options.state_seconds,
+        )
+    except ValueError as exc:
+        parser.error(str(exc))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        emulator.start()
+    except OSError as exc:
+        parser.exit(2, f"{parser.prog}: error: {exc.strerror}\n")
+    try:
+        sys.stdout.write(f"The local Empirical listens on {emulator.url}\n")
+        sys.stdout.flush()
+        while not stop.wait(0.5):  # with a limit, because Windows delivers no signal into a wait
+            pass
+    finally:
+        emulator.stop()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m empirical_provider.emulator",
+        description="A local Empirical on 127.0.0.1 for testing DAGs and flows.",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8321, help="port; 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--api-key", action="append", metavar="KEY", help="accepted key; none accepts every key"
+    )
+    parser.add_argument(
+        "--environment",
+        action="append",
+        metavar="SLUG[=OUTCOME]",
+        help=f"environment and how its runs end (default: {', '.join(DEFAULT_ENVIRONMENTS)})",
+    )
+    parser.add_argument("--project-slug", default="acme", help="default: %(default)s")
+    parser.add_argument("--project-id", type=int, default=7, help="default: %(default)s")
+    parser.add_argument(
+        "--advance", choices=ADVANCES, default="time", help="what moves runs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--state-seconds",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="time spent in each state with --advance time (default: %(default)s)",
+    )
+    return parser
+
+
+def _environment(item: str) -> tuple[str, str]:
+    slug, _, outcome = item.partition("=")
+    return slug, outcome or "passed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

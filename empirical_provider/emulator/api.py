@@ -1,0 +1,106 @@
+"""The API's routes: read the request, ask the state, show the answer."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from . import bodies, views
+from .errors import FieldError, RefusedError, UnknownRunError
+from .queries import Query, whole_number
+from .state import State
+
+__all__ = ["ENDPOINTS", "api_routes"]
+
+ENDPOINTS: Mapping[str, tuple[str, str]] = {
+    "trigger": ("PUT", "/api/test-runs"),
+    "list_test_runs": ("GET", "/api/test-runs"),
+    "get_test_run": ("GET", "/api/test-runs/{run_id}"),
+    "rerun_test_run": ("POST", "/api/test-runs/{run_id}/re-run"),
+    "cancel_test_run": ("POST", "/api/test-runs/{run_id}/cancel"),
+    "list_environments": ("GET", "/api/environments/list"),
+    "get_project": ("GET", "/api/projects/{project_id}"),
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def api_routes(state: State) -> list[Route]:
+    """Make the routes, one for each of `ENDPOINTS`, named after it."""
+    api = _Api(state)
+    return [
+        Route(path, _guarded(state, getattr(api, name)), methods=[method], name=name)
+        for name, (method, path) in ENDPOINTS.items()
+    ]
+
+
+class _Api:
+    """One method for each endpoint, of the same name."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._settings = state.settings
+
+    async def trigger(self, request: Request) -> Response:
+        body = bodies.parse(await request.body())
+        bodies.check_trigger(body)
+        return JSONResponse(views.trigger_answer(self._state.trigger(body), self._settings))
+
+    async def list_test_runs(self, request: Request) -> Response:
+        query = Query.read(request.query_params)
+        runs, total = self._state.read_page(query)
+        return JSONResponse(views.list_answer(runs, total, query, self._settings))
+
+    async def get_test_run(self, request: Request) -> Response:
+        run = self._state.read(_run_id(request))
+        return JSONResponse(views.detail_answer(run, self._settings))
+
+    async def rerun_test_run(self, request: Request) -> Response:
+        body = bodies.parse(await request.body())
+        bodies.RERUN("", body)
+        run = self._state.rerun(_run_id(request), body)
+        return JSONResponse(views.trigger_answer(run, self._settings))
+
+    async def cancel_test_run(self, request: Request) -> Response:
+        body = bodies.parse(await request.body())
+        bodies.CANCEL("", body)
+        self._state.cancel(_run_id(request), body.get("reason"))
+        return JSONResponse({"message": "Test run cancelled successfully"})
+
+    async def list_environments(self, _: Request) -> Response:
+        return JSONResponse(views.environments_answer(self._settings))
+
+    async def get_project(self, request: Request) -> Response:
+        raw = request.path_params["project_id"]
+        if whole_number(raw) != self._settings.project_id:
+            raise RefusedError(404, f"Project {raw} not found")
+        return JSONResponse({"data": self._settings.project})
+
+
+def _guarded(state: State, handler: Handler) -> Handler:
+    """Let a request through to its handler only with a good key and the right project."""
+
+    async def guarded(request: Request) -> Response:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not state.accepts(key.strip()):
+            raise RefusedError(401, "Invalid or missing API key")
+        project: Any = request.headers.get("x-project-id")
+        if project is not None:
+            number = whole_number(project)
+            if number is None:
+                raise FieldError("x-project-id", f"must be an integer, not {project!r}")
+            if number != state.settings.project_id:
+                raise RefusedError(403, f"This key has no access to project {number}")
+        return await handler(request)
+
+    return guarded
+
+
+def _run_id(request: Request) -> int:
+    raw = request.path_params["run_id"]
+    number = whole_number(raw)
+    if number is None:
+        raise UnknownRunError(raw)
+    return number

@@ -1,0 +1,63 @@
+"""The ASGI application: all routes, and what is said when something is refused."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .api import api_routes
+from .control import LOCAL_HOSTS, Control, control_routes
+from .errors import FieldError, RefusedError, UnknownRunError
+from .report import not_found_page, report_routes
+from .wire import CONTROL_PREFIX, Wire
+
+__all__ = ["build_app"]
+
+
+def build_app(control: Control) -> Starlette:
+    """Put the application together."""
+    routes = api_routes(control.state)
+    return Starlette(
+        routes=[*control_routes(control), *routes, *report_routes(control.state)],
+        middleware=[
+            # A page from elsewhere must not reach this through a name that resolves to 127.0.0.1.
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS), www_redirect=False),
+            Middleware(
+                Wire,
+                routes=routes,
+                faults=control.faults,
+                journal=control.journal,
+                connections=control.connections,
+            ),
+        ],
+        exception_handlers={
+            FieldError: _refuse,
+            RefusedError: _refuse,
+            UnknownRunError: _refuse,
+            HTTPException: _no_route,
+        },
+    )
+
+
+def _error(status: int, message: str) -> Response:
+    return JSONResponse({"error": {"message": message}}, status)
+
+
+async def _refuse(_: Request, exc: Exception) -> Response:
+    if isinstance(exc, RefusedError):
+        return _error(exc.status, str(exc))
+    return _error(404 if isinstance(exc, UnknownRunError) else 422, str(exc))
+
+
+async def _no_route(request: Request, exc: Exception) -> Response:
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    if request.url.path.startswith(("/api/", f"{CONTROL_PREFIX}/")):
+        answer = _error(status, f"{request.method} {request.url.path}: no such endpoint")
+    else:
+        answer = not_found_page()
+        answer.status_code = status
+    if isinstance(exc, HTTPException):
+        answer.headers.update(exc.headers or {})
+    return answer

@@ -1,0 +1,92 @@
+"""The query of the list endpoint: read it, and decide which runs it means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .bodies import integer, text
+from .errors import FieldError
+from .runs import STATES, Run
+
+__all__ = ["Query", "whole_number"]
+
+_DAY = 86_400
+_MOST_DIGITS = 15
+
+
+def whole_number(raw: str) -> int | None:
+    """Read a non-negative integer of a sane length, or return None."""
+    if raw.isascii() and raw.isdigit() and len(raw) <= _MOST_DIGITS:
+        return int(raw)
+    return None
+
+
+@dataclass(frozen=True)
+class Query:
+    """Filters and page of one list request; None does not filter."""
+
+    id: int | None = None
+    page: int = 1
+    per_page: int = 20
+    branch: str | None = None
+    interval_in_days: int | None = None
+    state: str | None = None
+    result: str | None = None
+    environment_ids: frozenset[int] | None = None
+
+    @classmethod
+    def read(cls, params: Mapping[str, str]) -> "Query":
+        """Read query parameters; unknown ones are ignored.
+
+        Raises:
+            FieldError: A value is out of its range.
+        """
+        environments = params.get("environment_ids")
+        state, result = params.get("state"), params.get("result")
+        if state is not None:
+            text(among=STATES)("state", state)
+        if result is not None:
+            text(among=("passed", "failed"))("result", result)
+        return cls(
+            id=_int(params, "id"),
+            page=_int(params, "page") or 1,
+            per_page=_int(params, "per_page", 100) or 20,
+            branch=params.get("branch"),
+            interval_in_days=_int(params, "interval_in_days"),
+            state=state,
+            result=result,
+            environment_ids=None if environments is None else _ids(environments),
+        )
+
+    def matches(self, run: Run, now: float) -> bool:
+        """Tell whether a run is among those asked for."""
+        oldest = 0.0 if self.interval_in_days is None else now - self.interval_in_days * _DAY
+        wanted = self.environment_ids
+        return (
+            self.id in (None, run.id)
+            and self.branch in (None, run.branch)
+            and self.state in (None, run.state)
+            and run.created_at >= oldest
+            and (wanted is None or run.environment.id in wanted)
+            and (self.result is None or self._result_matches(run))
+        )
+
+    def _result_matches(self, run: Run) -> bool:
+        verdict = "failed" if run.failed_after_snoozing else "passed"
+        return run.state == "ended" and verdict == self.result
+
+
+def _int(params: Mapping[str, str], name: str, most: int | None = None) -> int | None:
+    if name not in params:
+        return None
+    value = whole_number(params[name])
+    if value is None:
+        raise FieldError(name, f"must be an integer, not {params[name]!r}")
+    integer(1, most)(name, value)
+    return value
+
+
+def _ids(raw: str) -> frozenset[int]:
+    ids = [whole_number(part.strip()) for part in raw.split(",")]
+    if None in ids:
+        raise FieldError("environment_ids", f"must be integers with commas between, not {raw!r}")
+    return frozenset(number for number in ids if number is not None)

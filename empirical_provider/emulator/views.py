@@ -1,0 +1,201 @@
+"""Runs as others see them: the API's JSON, and snapshots for tests."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .catalogue import TestRow
+from .queries import Query
+from .runs import Run
+from .settings import Environment, Settings
+
+__all__ = [
+    "RunSnapshot",
+    "detail_answer",
+    "environments_answer",
+    "iso",
+    "list_answer",
+    "snapshot",
+    "trigger_answer",
+]
+
+
+@dataclass(frozen=True)
+class RunSnapshot:
+    """One run at one moment.
+
+    Attributes:
+        id: Database id.
+        state: State at that moment.
+        environment: Slug of its environment.
+        outcome: How it is scripted to end.
+        body: The request that made it, as received.
+        created_at: ISO 8601, UTC.
+        total_count: Executed tests, 0 until it has ended.
+        failed_count: Failed tests.
+        failed_count_after_snoozing: Failed tests whose failure is not snoozed.
+        error_code: Cause of an error.
+        cancel_reason: What the canceller said.
+        superseded_by: The run that replaced it.
+        rerun_source_id: The run that this one repeats.
+        rerun_only_failed: It repeats only the failed tests.
+    """
+
+    id: int
+    state: str
+    environment: str
+    outcome: str
+    body: Mapping[str, Any]
+    created_at: str
+    total_count: int
+    failed_count: int
+    failed_count_after_snoozing: int
+    error_code: str | None
+    cancel_reason: str | None
+    superseded_by: int | None
+    rerun_source_id: int | None
+    rerun_only_failed: bool
+
+
+def iso(moment: float | None) -> str | None:
+    """Write a moment the way the API does."""
+    if moment is None:
+        return None
+    written = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    return written.replace("+00:00", "Z")
+
+
+def snapshot(run: Run) -> RunSnapshot:
+    """Take a snapshot of a run."""
+    return RunSnapshot(
+        id=run.id,
+        state=run.state,
+        environment=run.environment.slug,
+        outcome=run.plan.outcome,
+        body=copy.deepcopy(run.body),
+        created_at=str(iso(run.created_at)),
+        total_count=run.total,
+        failed_count=run.count("failed"),
+        failed_count_after_snoozing=run.failed_after_snoozing,
+        error_code=run.error_code,
+        cancel_reason=run.cancel_reason,
+        superseded_by=run.superseded_by,
+        rerun_source_id=run.rerun_source_id,
+        rerun_only_failed=run.rerun_only_failed,
+    )
+
+
+def trigger_answer(run: Run, settings: Settings) -> dict[str, Any]:
+    """Answer a trigger or a re-run."""
+    test_run = {
+        "id": run.id,
+        "state": run.state,
+        "test_run_branch": run.branch,
+        "created_at": iso(run.created_at),
+        "project_id": settings.project_id,
+        "test_code": {"resolved": {"branch": run.branch, "fallback_reason": None}},
+    }
+    accepted = run.plan.outcome != "rejected"
+    return {"data": {"trigger": {"success": accepted}, "test_run": test_run}}
+
+
+def list_answer(runs: list[Run], total: int, query: Query, settings: Settings) -> dict[str, Any]:
+    """Answer a list request."""
+    pagination = {
+        "page": query.page,
+        "per_page": query.per_page,
+        "total": total,
+        "total_pages": -(-total // query.per_page),
+    }
+    items = [_fields(run) for run in runs]
+    data = {"project": settings.project, "test_runs": {"items": items}}
+    return {"data": data, "pagination": pagination}
+
+
+def detail_answer(run: Run, settings: Settings) -> dict[str, Any]:
+    """Answer a request for one run."""
+    test_run = {
+        **_fields(run),
+        "run_id": str(17_000_000_000 + run.id * 7_919),  # another number on purpose: not the id
+        "test_case_ids": list(run.request.get("test_case_ids", [])),
+    }
+    details = [_row(row) for row in run.tests]
+    parts = {
+        "testRun": test_run,
+        "project": settings.project,
+        "flattenedSummaryDetails": details,
+    }
+    return {"data": {"test_run": parts}}
+
+
+def environments_answer(settings: Settings) -> dict[str, Any]:
+    """Answer a request for the environments."""
+    first = next(iter(settings.outcomes))
+    rows = [
+        _environment(environment, settings, is_default=environment.slug == first)
+        for environment in settings.environments.values()
+    ]
+    return {"data": {"environments": rows}}
+
+
+def _environment(env: Environment, settings: Settings, *, is_default: bool) -> dict[str, Any]:
+    return {
+        "id": env.id,
+        "project_id": settings.project_id,
+        "slug": env.slug,
+        "name": env.name,
+        "playwright_projects": ["chromium"],
+        "platform": "web",
+        "is_default": is_default,
+        "is_disabled": False,
+        "created_at": iso(0.0),
+        "updated_at": iso(0.0),
+        "latest_build": None,
+    }
+
+
+def _fields(run: Run) -> dict[str, Any]:
+    """What a list item and the detail share. The one place that decides what is echoed."""
+    build = run.request.get("build", {})
+    duration = (run.ended_at or 0.0) - run.started_at if run.ended_at and run.started_at else 0.0
+    return {
+        "id": run.id,
+        "state": run.state,
+        "total_count": run.total,
+        "success_count": run.count("passed"),
+        "failed_count": run.count("failed"),
+        "failed_count_after_snoozing": run.failed_after_snoozing,
+        "skipped_count": run.count("skipped"),
+        "flaky_count": run.count("flaky"),
+        "duration": round(duration * 1000),
+        "test_run_branch": run.branch,
+        "environment_id": run.environment.id,
+        "environment_slug": run.environment.slug,
+        "environment_name": run.environment.name,
+        "build_url": build.get("url"),
+        "build_branch": build.get("branch"),
+        "commit": build.get("commit"),
+        "created_at": iso(run.created_at),
+        "run_started_at": iso(run.started_at),
+        "environment_variables_overrides": run.request.get("environment_variables_overrides", []),
+        "rerun_source_id": run.rerun_source_id,
+        "rerun_only_failed": run.rerun_only_failed,
+        "superseded_by_test_run_id": run.superseded_by,
+        "error_code": run.error_code,
+    }
+
+
+def _row(row: TestRow) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "name": row.title,
+        "pw_test_id": row.pw_test_id,
+        "status": row.status,
+        "nesting": [row.file, row.title],
+        "test_project": "chromium",
+        "slug": row.slug,
+    }
+    if row.snoozed:
+        shown["snooze_info"] = [{"snooze_id": 1}]
+    return shown

@@ -1,0 +1,41 @@
+"""The README's example runs, and the emulator stands alone."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import empirical_provider.emulator
+from empirical_provider.emulator.api import ENDPOINTS
+from empirical_provider.emulator.faults import EFFECTS
+from empirical_provider.emulator.outcomes import OUTCOMES
+
+README = Path(empirical_provider.emulator.__file__).with_name("README.md").read_text("utf-8")
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    """The Python example of the README works as it stands."""
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(examples) == 1
+    exec(compile(examples[0], "README.md", "exec"), {})  # noqa: S102  our own text
+
+
+def test_the_readme_names_everything_that_can_be_scripted() -> None:
+    """No outcome, effect or endpoint is missing from the README."""
+    for name in (*OUTCOMES, *EFFECTS, *ENDPOINTS):
+        assert f"`{name}`" in README
+
+
+def test_the_emulator_imports_no_other_part() -> None:
+    """Importing it brings in neither Airflow nor Prefect nor the rest of this package."""
+    code = (
+        "import sys, empirical_provider.emulator.__main__\n"
+        "print(*(name for name in sys.modules\n"
+        "    if name.partition('.')[0] in ('airflow', 'prefect', 'httpx')\n"
+        "    or name.startswith('empirical_provider.')\n"
+        "    and not name.startswith('empirical_provider.emulator')))"
+    )
+    done = subprocess.run(  # noqa: S603  our own code
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == ""
