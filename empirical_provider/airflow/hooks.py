@@ -1,0 +1,136 @@
+"""The hook: from an Airflow connection to a client of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from empirical_provider.airflow import rendered
+from empirical_provider.airflow.provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from empirical_provider.airflow.versions import BaseHook, find, in_async
+from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
+
+__all__ = ["EmpiricalHook"]
+
+
+class EmpiricalHook(BaseHook):
+    """Reads a connection of type ``empirical`` and gives clients for it.
+
+    The connection holds the API key in Password, the base URL in Host (empty means
+    ``https://dash.empirical.run``) and, as extras, ``project_id``, ``project_slug``,
+    ``dashboard_url``, ``environment`` (the default of the tasks) and ``timeout`` (seconds).
+
+    Args:
+        empirical_conn_id: Id of the connection; default ``empirical_default``.
+    """
+
+    conn_name_attr = "empirical_conn_id"
+    default_conn_name = "empirical_default"
+    conn_type = "empirical"
+    hook_name = "Empirical"
+
+    def __init__(self, empirical_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.empirical_conn_id = empirical_conn_id
+        self._found: dict[str, Any] | None = None
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's fields for Airflow before 3.2; later ones read the provider's info."""
+        field_class = find("wtforms:StringField")
+        widget = find(
+            "flask_appbuilder.fieldwidgets:BS3TextFieldWidget",  # 2.11 draws the widget
+            "wtforms.widgets:TextInput",  # later ones go by the field's class alone
+        )
+        return {
+            name: field_class(field["label"], description=field["description"], widget=widget())
+            for name, field in CONNECTION_FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the labels of the form for Airflow before 3.2."""
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+    def get_conn(self) -> EmpiricalClient:
+        """Return a client for the connection, to be used as a context manager.
+
+        Raises:
+            InvalidRequestError: The connection is incomplete or has an unknown extra.
+        """
+        return self._client(self._settings())
+
+    async def aget_conn(self) -> AsyncEmpiricalClient:
+        """Return an async client for the connection, to be used as a context manager.
+
+        Raises:
+            InvalidRequestError: The connection is incomplete or has an unknown extra.
+        """
+        from empirical_provider.client import AsyncEmpiricalClient
+
+        settings = await in_async(self._settings)
+        return AsyncEmpiricalClient(**_for_client(settings))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Read the environments, which starts nothing, and say whether that worked."""
+        try:
+            with self._client(self._settings(), timeout=10, retry_for=0) as client:
+                slugs = [environment.slug for environment in client.list_environments()]
+        except EmpiricalError as error:
+            return False, str(error)
+        return True, f"Connected to Empirical; environments: {', '.join(slugs) or '(none)'}."
+
+    @property
+    def default_environment(self) -> str | None:
+        """The environment that the connection names for tasks that name none."""
+        environment: str | None = self._settings().get("environment")
+        return environment
+
+    def _client(self, settings: Mapping[str, Any], **overrides: Any) -> EmpiricalClient:
+        from empirical_provider.client import EmpiricalClient
+
+        return EmpiricalClient(**{**_for_client(settings), **overrides})
+
+    def _settings(self) -> dict[str, Any]:
+        """Read the connection, once: on Airflow 3 every look-up is a request."""
+        if self._found is None:
+            self._found = self._read(self.get_connection(self.empirical_conn_id))
+        return self._found
+
+    def _read(self, connection: Any) -> dict[str, Any]:
+        """Turn a connection into settings; whatever it holds that is not known is refused."""
+        from empirical_provider import checks
+        from empirical_provider.settings import DEFAULT_BASE_URL
+
+        where = f"Connection {self.empirical_conn_id!r}"
+        if not connection.password:
+            raise InvalidRequestError(f"{where}: the Password must hold the Empirical API key.")
+        extras = {
+            name: value
+            for name, value in connection.extra_dejson.items()
+            if value is not None and value != ""  # the form saves fields that were left empty
+        }
+        checks.known_keys(f"{where}, extra,", extras, list(CONNECTION_FIELDS))
+        for name, read in (("project_id", rendered.as_integer), ("timeout", rendered.as_number)):
+            if name in extras:
+                extras[name] = read(extras[name])
+        return {
+            **extras,
+            "api_key": connection.password,
+            "base_url": _base_url(connection) or DEFAULT_BASE_URL,
+        }
+
+
+def _for_client(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "environment"}
+
+
+def _base_url(connection: Any) -> str:
+    """Read Host, a whole URL or (as in connection URIs) a bare host name."""
+    host: str = connection.host or ""
+    if host and "://" not in host:
+        host = f"{connection.schema or 'https'}://{host}"
+    return f"{host}:{connection.port}" if host and connection.port else host

@@ -1,0 +1,70 @@
+"""Values as Airflow hands them over: rendered templates and form fields are text.
+
+What is not text in the end is turned back here; whether it is valid is for the core to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["HiddenValues", "as_boolean", "as_integer", "as_number"]
+
+
+def as_integer(value: Any) -> Any:
+    """Return the integer that a text holds, else the value as it is."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value) else value
+
+
+def as_number(value: Any) -> Any:
+    """Return the number that a text holds, else the value as it is."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+        return float(value)
+    return value
+
+
+def as_boolean(value: Any) -> Any:
+    """Return the boolean that a text holds (True, true, False, false), else the value as it is."""
+    words = {"true": True, "false": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+class HiddenValues:
+    """Rendered overrides, of which Airflow may show the names and never the values.
+
+    Airflow keeps every rendered field in its database. Its masking alone does not help there: it
+    passes over short values, and 3.0 does not mask rendered fields at all.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def serialize(self) -> dict[str, str]:
+        """Return what Airflow stores and shows."""
+        return dict.fromkeys(self._names(), "***")
+
+    def __str__(self) -> str:
+        return str(self.serialize())
+
+    __repr__ = __str__
+
+    def _names(self) -> Iterable[str]:
+        if isinstance(self.values, Mapping):
+            return [str(name) for name in self.values]
+        if isinstance(self.values, (list, tuple)):
+            return [
+                str(each.get("name", "?")) if isinstance(each, Mapping) else "?"
+                for each in self.values
+            ]
+        return ["?"]
+
+    def secrets(self) -> Iterable[str]:
+        """Return the values themselves, for the host's masking."""
+        if isinstance(self.values, Mapping):
+            found = list(self.values.values())
+        elif isinstance(self.values, (list, tuple)):
+            found = [each.get("value") for each in self.values if isinstance(each, Mapping)]
+        else:
+            found = [self.values]
+        return [each for each in found if isinstance(each, str) and each]

@@ -1,0 +1,93 @@
+"""The one place that knows where each Airflow keeps what this package uses.
+
+Airflow 2.11 has it under ``airflow.models`` and friends; 3.0 began to move it to ``airflow.sdk``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+__all__ = [
+    "BaseHook",
+    "BaseOperator",
+    "BaseOperatorLink",
+    "fail_without_retry",
+    "find",
+    "in_async",
+    "mask_secret",
+    "read_xcom",
+    "task_url",
+]
+
+T = TypeVar("T")
+
+
+def find(*places: str) -> Any:
+    """Return the first of ``module:name`` that this Airflow has."""
+    for place in places:
+        module, _, name = place.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+    raise ImportError(f"This Airflow has none of {', '.join(places)}.")
+
+
+if TYPE_CHECKING:  # types are checked against the newest Airflow
+    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
+else:
+    BaseHook = find("airflow.sdk:BaseHook", "airflow.hooks.base:BaseHook")
+    BaseOperator = find("airflow.sdk:BaseOperator", "airflow.models.baseoperator:BaseOperator")
+    BaseOperatorLink = find(
+        "airflow.sdk:BaseOperatorLink", "airflow.models.baseoperatorlink:BaseOperatorLink"
+    )
+
+
+def fail_without_retry(message: str) -> Exception:
+    """Return the exception that makes Airflow fail a task for good, whatever its retries."""
+    fail = find(
+        "airflow.sdk.exceptions:AirflowFailException", "airflow.exceptions:AirflowFailException"
+    )
+    failure: Exception = fail(message)
+    return failure
+
+
+def mask_secret(value: str) -> None:
+    """Have Airflow mask a value wherever it writes logs."""
+    find(
+        "airflow.sdk.log:mask_secret",
+        "airflow.sdk.execution_time.secrets_masker:mask_secret",  # 3.0
+        "airflow.utils.log.secrets_masker:mask_secret",  # 2.11
+    )(value)
+
+
+def read_xcom(ti_key: Any, key: str) -> Any:
+    """Read one XCom of a task instance, in the task's process or, before 3.0, the webserver's."""
+    xcom = find("airflow.sdk.execution_time.xcom:XCom", "airflow.models.xcom:XCom")
+    return xcom.get_value(ti_key=ti_key, key=key)
+
+
+def task_url(ti: Any) -> str | None:
+    """Return the page of a task instance in Airflow's UI, if that can be told."""
+    url: str | None = getattr(ti, "log_url", None)
+    base = find("airflow.configuration:conf").get("api", "base_url", fallback=None)
+    if url is None and base:  # 3.0 knows the page, but not in a task
+        run = f"{base.rstrip('/')}/dags/{ti.dag_id}/runs/{quote(ti.run_id, safe='')}"
+        mapped = f"/mapped/{ti.map_index}" if (ti.map_index or 0) >= 0 else ""
+        url = f"{run}/tasks/{ti.task_id}{mapped}"
+    return url
+
+
+async def in_async(look_up: Callable[[], T]) -> T:
+    """Look a connection up from a coroutine, without blocking the loop.
+
+    Airflow's look-up is synchronous. It runs in asgiref's thread, which is what lets the
+    triggerer's own bridge back to its loop work; `BaseHook.aget_connection` is there only from
+    3.1, and is not safe in a triggerer before 3.3.2.
+    """
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(look_up)()

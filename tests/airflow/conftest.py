@@ -1,0 +1,147 @@
+"""A real Airflow with a home of its own: its settings stand before anything imports Airflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from empirical_provider.emulator import Emulator
+
+HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__API__BASE_URL": "http://localhost:8080",
+        "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",  # 2.11 warns of anything else
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "NO_PROXY": "127.0.0.1",
+    }
+)
+
+
+def pytest_unconfigure() -> None:
+    """Take the home away when all is over."""
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+def airflow(*arguments: str, **environment: str) -> str:
+    """Run the `airflow` command; return what it wrote, or fail with all of it."""
+    done = subprocess.run(  # noqa: S603  # the command of this very environment
+        [Path(sys.executable).with_name("airflow"), *arguments],
+        env={**os.environ, **environment},
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    return told
+
+
+@pytest.fixture(scope="session")
+def database() -> Path:
+    """Return the file of Airflow's database, with its tables made."""
+    airflow("db", "migrate")
+    return HOME / "airflow.db"
+
+
+@pytest.fixture
+def connection(
+    empirical: Emulator, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """Define the connection `empirical_default`, to the local Empirical; `define` changes it."""
+    fields = {"conn_type": "empirical", "password": api_key, "host": empirical.url}
+    monkeypatch.setenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT", json.dumps(fields))
+    return fields
+
+
+class DagRun:
+    """A DAG run made by `airflow dags test`, and what it left in the database."""
+
+    def __init__(self, database: Path, folder: Path, dag_id: str) -> None:
+        self.dag_id = dag_id
+        self._database = database
+        is_2 = version("apache-airflow").startswith("2.")
+        where = ["-S", str(folder)] if is_2 else ["-f", str(folder / f"{dag_id}.py")]
+        self.output = airflow(
+            "dags", "test", dag_id, *where, AIRFLOW__CORE__DAGS_FOLDER=str(folder)
+        )
+        newest = "SELECT run_id FROM dag_run WHERE dag_id = ? ORDER BY id DESC LIMIT 1"
+        [(self.run_id,)] = self._select(newest, dag_id)
+
+    def _select(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self._database)) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def _of_task(self, columns: str, table: str, task_id: str, map_index: int) -> Any:
+        return self._select(
+            f"SELECT {columns} FROM {table}"  # noqa: S608  # our own words
+            " WHERE dag_id = ? AND run_id = ? AND task_id = ? AND map_index = ?",
+            self.dag_id,
+            self.run_id,
+            task_id,
+            map_index,
+        )
+
+    @property
+    def states(self) -> set[str]:
+        """The states that the tasks ended in."""
+        query = "SELECT DISTINCT state FROM task_instance WHERE dag_id = ? AND run_id = ?"
+        return {state for (state,) in self._select(query, self.dag_id, self.run_id)}
+
+    def task(self, task_id: str) -> tuple[str, int]:
+        """Return the state of a task and the number of its last try."""
+        [row] = self._of_task("state, try_number", "task_instance", task_id, -1)
+        return tuple(row)
+
+    def xcoms(self, task_id: str) -> dict[str, Any]:
+        """Return the XComs of a task, as they are stored."""
+        found = self._of_task("key, value", "xcom", task_id, -1)
+        # SQLite hands a JSON number back as a number.
+        return {key: value if isinstance(value, int) else json.loads(value) for key, value in found}
+
+    def rendered(self, task_id: str, map_index: int = -1) -> dict[str, Any]:
+        """Return the rendered fields of a task, as they are stored and shown."""
+        table = "rendered_task_instance_fields"
+        [(fields,)] = self._of_task("rendered_fields", table, task_id, map_index)
+        shown: dict[str, Any] = json.loads(fields)
+        return shown
+
+
+@pytest.fixture
+def run_dag(database: Path, connection: dict[str, Any]) -> Any:
+    """Run a DAG for real, in a folder, against the local Empirical."""
+    del connection  # it is there: the command reads it from the environment
+
+    def run(dag_id: str, folder: Path = Path(__file__).parent / "dags") -> DagRun:
+        return DagRun(database, folder, dag_id)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _a_fresh_environment() -> Iterator[None]:
+    """Let no setting of one test reach the next."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

@@ -1,0 +1,170 @@
+"""Whole DAG runs in a real Airflow, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+
+from empirical_provider.airflow.versions import find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from empirical_provider.emulator import Emulator
+    from tests.airflow.conftest import DagRun
+
+SECRET = "override-4be1c7"
+DagBag = find("airflow.dag_processing.dagbag:DagBag", "airflow.models.dagbag:DagBag")
+SerializedDAG = find(
+    "airflow.serialization.serialized_objects:DagSerialization",
+    "airflow.serialization.serialized_objects:SerializedDAG",
+)
+EXAMPLES = Path(__file__).parents[2] / "dags_examples"
+
+
+def link_of(run: DagRun, task_id: str, file: Path) -> str:
+    """Ask for the extra link the way Airflow's UI does: of the DAG as Airflow stores it."""
+    parsed = DagBag(file).dags[run.dag_id]
+    stored = SerializedDAG.from_dict(SerializedDAG.to_dict(parsed))
+    with create_session() as session:
+        [ti] = session.query(TaskInstance).filter_by(
+            dag_id=run.dag_id, run_id=run.run_id, task_id=task_id
+        )
+        return str(stored.get_task(task_id).get_extra_links(ti, "Empirical test run"))
+
+
+def test_the_example_hands_the_run_on(run_dag: Callable[..., DagRun], empirical: Emulator) -> None:
+    """The example DAG releases, starts a run with the build's data, and records the run's id."""
+    run = run_dag("release_then_test", EXAMPLES)
+    assert run.states == {"success"}
+    [started] = empirical.runs
+    xcoms = run.xcoms("e2e")
+    url = f"{empirical.url}/acme/test-runs/{started.id}"
+    assert xcoms["return_value"] == xcoms["test_run_id"] == started.id
+    assert xcoms["test_run_url"] == url
+    assert xcoms["test_run"] == {
+        "id": started.id,
+        "state": "queued",
+        "url": url,
+        "branch": "main",
+        "created_at": started.created_at,
+    }
+    built = run.xcoms("release")["return_value"]
+    assert started.body["build"] == {key: built[key] for key in ("url", "version", "commit")}
+    recorded = json.loads(Path(run.xcoms("record")["return_value"]).read_text())
+    assert recorded["test_run_id"] == started.id
+    assert link_of(run, "e2e", EXAMPLES / "release_then_test.py") == url
+
+
+@pytest.fixture
+def secret_variable(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Keep a secret in a Variable whose name gives nothing away."""
+    monkeypatch.setenv("AIRFLOW_VAR_PLAIN_NAME", SECRET)
+    return SECRET
+
+
+def test_every_field_is_templated_and_nothing_leaks(
+    run_dag: Callable[..., DagRun],
+    empirical: Emulator,
+    api_key: str,
+    secret_variable: str,
+    database: Path,
+) -> None:
+    """Nested templates arrive rendered, mapped tasks too, and no secret stays behind anywhere."""
+    run = run_dag("every_field")
+    assert run.states == {"success"}
+
+    bodies = {json.dumps(each.body.get("build")): each.body for each in empirical.runs}
+    everything = bodies.pop('{"url": "https://staging.example.com/1", "commit": "c0ffee"}')
+    metadata = everything.pop("metadata")
+    assert everything == {
+        "environment": "production",
+        "build": {"url": "https://staging.example.com/1", "commit": "c0ffee"},
+        "environment_variables_overrides": [
+            {"name": "TOKEN", "value": secret_variable},
+            {"name": "PIN", "value": "42"},
+        ],
+        "tags": ["@alice"],
+        "test_case_ids": ["alice-1"],
+        "total_shards": 3,
+        "send_notifications": False,
+        "github_actor": "alice",
+        "concurrency": {"group": "release-alice", "on_conflict": "wait"},
+    }
+    assert {key: metadata[key] for key in ("by", "dag_id", "run_id", "task_id")} == {
+        "by": "alice",
+        "dag_id": "every_field",
+        "run_id": run.run_id,
+        "task_id": "mine",  # the user's own key wins
+    }
+    assert metadata["logical_date"].startswith("20")
+    assert "every_field" in metadata["task_url"]
+
+    mapped = sorted(
+        (each.body for each in empirical.runs if "build" not in each.body),
+        key=lambda body: str(body["environment"]),
+    )
+    assert mapped == [
+        {
+            "environment": place,
+            "branch": "main",
+            "environment_variables_overrides": [{"name": "TOKEN", "value": secret_variable}],
+        }
+        for place in ("production", "staging")
+    ]
+
+    for task, index, names in (("everything", -1, {"TOKEN", "PIN"}), ("mapped", 0, {"TOKEN"})):
+        shown = run.rendered(task, index)["environment_variables_overrides"]
+        if isinstance(shown, str):  # 2.11 and 3.0 store the text of what they do not know
+            shown = json.loads(shown.replace("'", '"'))
+        assert shown == dict.fromkeys(names, "***")
+
+    for place, text in leaks(run, database.parent, database).items():
+        assert api_key not in text, place
+        assert secret_variable not in text, place
+
+
+def leaks(run: DagRun, home: Path, database: Path) -> dict[str, str]:
+    """Return all that a run left: the database, every file of the home, and what was printed.
+
+    `airflow dags test` itself prints the connection's password as it passes it on to be masked,
+    and variables as it receives them; those lines of Airflow's own are left out.
+    """
+    hosts_own = ("MaskSecret(", "VariableResult(", "ConnectionResult(")
+    printed = [line for line in run.output.splitlines() if not any(w in line for w in hosts_own)]
+    places = {"output": "\n".join(printed), "database": database.read_bytes().decode("latin-1")}
+    for path in home.rglob("*"):
+        if path.is_file() and path != database:
+            places[str(path)] = path.read_bytes().decode("latin-1")
+    return places
+
+
+def test_errors_are_retried_only_where_no_second_run_can_come_of_it(
+    run_dag: Callable[..., DagRun], empirical: Emulator, database: Path
+) -> None:
+    """A lost answer fails the task for good with one run made; a rate limit is retried.
+
+    The search for leaks is shown to find what is planted: in a file, the output, the database.
+    """
+    empirical.fault("trigger", "drop", when="after")
+    empirical.fault("trigger", "status", status=429, retry_after="3600")
+    run = run_dag("retries")
+    assert run.task("lost") == ("failed", 1)
+    assert run.task("limited") == ("success", 2)
+    assert len(empirical.runs) == 2
+
+    planted = database.parent / "planted.log"
+    planted.write_text("oh no: planted-in-a-file")
+    found = leaks(run, database.parent, database)
+    planted.unlink()
+    for place, secret in (
+        (str(planted), "planted-in-a-file"),
+        ("output", "planted-in-the-output"),
+        ("database", "planted-in-a-field"),
+    ):
+        assert secret in found[place]
