@@ -72,7 +72,6 @@ class BaseClient:
             timeout=timeout,
             retry_for=retry_for,
         )
-        self._slug = self._settings.project_slug
         self._clock = time.monotonic
         self._open()
 
@@ -128,22 +127,24 @@ class BaseClient:
         return Attempts(limit, self._clock)
 
     def _link_calls(self, run: TestRun) -> list[Call[Any]]:
-        """Where the project's slug may be found: first what is known to work, then a guess."""
+        """Where the project's slug may be found, if it is not known: what is sure comes first."""
+        if self._settings.project_slug is not None:
+            return []
         project_id = run.project_id or self._settings.project_id
         calls: list[Call[Any]] = [endpoints.get_test_run(run.id)]
         if project_id is not None and project_id > 0:
             calls.insert(0, endpoints.get_project(project_id))
         return calls
 
-    def _learn_slug(self, found: TestRun | Project) -> None:
-        """Remember the project's slug: a client serves one project."""
-        self._slug = self._slug or (
-            found.slug if isinstance(found, Project) else found.project_slug
-        )
+    def _learn_slug(self, found: TestRun | Project) -> bool:
+        """Remember the project's slug (a client serves one project); say whether it is known."""
+        if self._settings.project_slug is None:
+            slug = found.slug if isinstance(found, Project) else found.project_slug
+            self._settings = replace(self._settings, project_slug=slug)
+        return self._settings.project_slug is not None
 
     def _with_url(self, run: TestRun) -> TestRun:
         """Fill in the run's page if the project's slug is known by now."""
         self._learn_slug(run)
-        if self._slug is None:
-            return run
-        return replace(run, url=self._settings.test_run_url(run.id, self._slug))
+        slug = self._settings.project_slug
+        return replace(run, url=self._settings.test_run_url(run.id, slug)) if slug else run

@@ -160,14 +160,13 @@ class EmpiricalClient(BaseClient):
         A link is worth one try and no error: where the slug cannot be had, the run comes back
         as it was, with ``url`` None.
         """
-        for call in () if self._slug else self._link_calls(run):
+        for call in self._link_calls(run):
             try:
                 found = self._send(call, retry_for=0)
             except EmpiricalError as error:
                 log.info("The link of test run %s is not known: %s", run.id, error)
                 continue
-            self._learn_slug(found)
-            if self._slug:
+            if self._learn_slug(found):
                 break
         return self._with_url(run)
 
@@ -186,7 +185,8 @@ class EmpiricalClient(BaseClient):
             with self._http.stream(**self._request(call)) as response:
                 body = self._body(call, response)
                 for chunk in response.iter_raw():
-                    body.add(chunk)
+                    if not body.wants(chunk):
+                        break
                 return body.answer()
         except (httpx.HTTPError, httpx.InvalidURL, Unreadable) as cause:
             failure = failure_of(self._settings, call, cause)
@@ -285,14 +285,13 @@ class AsyncEmpiricalClient(BaseClient):
 
     async def find_url(self, run: TestRun) -> TestRun:
         """See `EmpiricalClient.find_url`."""
-        for call in () if self._slug else self._link_calls(run):
+        for call in self._link_calls(run):
             try:
                 found = await self._send(call, retry_for=0)
             except EmpiricalError as error:
                 log.info("The link of test run %s is not known: %s", run.id, error)
                 continue
-            self._learn_slug(found)
-            if self._slug:
+            if self._learn_slug(found):
                 break
         return self._with_url(run)
 
@@ -311,7 +310,8 @@ class AsyncEmpiricalClient(BaseClient):
             async with self._http.stream(**self._request(call)) as response:
                 body = self._body(call, response)
                 async for chunk in response.aiter_raw():
-                    body.add(chunk)
+                    if not body.wants(chunk):
+                        break
                 return body.answer()
         except (httpx.HTTPError, httpx.InvalidURL, Unreadable) as cause:
             failure = failure_of(self._settings, call, cause)

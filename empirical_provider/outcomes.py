@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -29,6 +29,8 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """A larger answer is not read."""
 
+_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
+_MOST_OF_A_REFUSAL = 64 * 1024
 _LONGEST_QUOTE = 500
 _SHORT = 4
 
@@ -63,7 +65,7 @@ _NOT_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer, as it came over the wire."""
+    """An answer, as it came over the wire."""
 
     status: int
     headers: Mapping[str, str]
@@ -71,33 +73,37 @@ class Answer:
 
 
 class Body:
-    """Collects the body of one answer within its limits of size and time."""
+    """Collects the body of one answer within its limits of size and time.
+
+    Of an answer that is not 2xx only so much is read as can be quoted: its status says enough.
+    """
 
     def __init__(self, response: httpx.Response, seconds: float) -> None:
         self._response = response
         self._complete_by = time.monotonic() + seconds
         self._bytes = bytearray()
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
-            raise Unreadable("the body is compressed, although plain text was asked for")
+        self._compressed = response.headers.get("content-encoding", "identity") != "identity"
         promised = response.headers.get("content-length", "0")
-        if promised.isdigit() and int(promised) > MAX_BODY_BYTES:
-            self._refuse()
+        if response.is_success and self._compressed:
+            raise Unreadable("the body is compressed, although plain text was asked for")
+        if response.is_success and promised.isdigit() and int(promised) > MAX_BODY_BYTES:
+            raise Unreadable(_TOO_LARGE)
 
-    def add(self, chunk: bytes) -> None:
-        """Take in what has come, unless it is too much or too late."""
+    def wants(self, chunk: bytes) -> bool:
+        """Take in what has come, and say whether to go on reading."""
         self._bytes += chunk
-        if len(self._bytes) > MAX_BODY_BYTES:
-            self._refuse()
         if time.monotonic() > self._complete_by:
             raise httpx.ReadTimeout("the body came too slowly")
+        if not self._response.is_success:
+            return len(self._bytes) < _MOST_OF_A_REFUSAL
+        if len(self._bytes) > MAX_BODY_BYTES:
+            raise Unreadable(_TOO_LARGE)
+        return True
 
     def answer(self) -> Answer:
-        """Return the whole answer."""
-        return Answer(self._response.status_code, self._response.headers, bytes(self._bytes))
-
-    def _refuse(self) -> NoReturn:
-        raise Unreadable(f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB")
+        """Return the answer, as far as it was wanted."""
+        body = b"(compressed)" if self._compressed else bytes(self._bytes)
+        return Answer(self._response.status_code, self._response.headers, body)
 
 
 def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
@@ -203,7 +209,8 @@ class _Story:
         run_id = run_id or self.call.run_id
         slug = self.settings.project_slug
         url = self.settings.test_run_url(run_id, slug) if run_id and slug else None
-        about = f" Test run {run_id}{f': {url}' if url else ''}." if run_id else ""
+        told_already = run_id == self.call.run_id and url is None
+        about = "" if told_already else f" Test run {run_id}{f': {url}' if url else ''}."
         return kind(
             f"Could not {self.clean(self.call.asked)}: {self.call.method} "
             f"{self.settings.host}{self.call.path} {what_came}.{about} {remedy}",
@@ -245,7 +252,7 @@ def _json(body: bytes) -> Any:
 
 def _words(body: bytes) -> str:
     """Find what the service says in an answer: its message, or else the text as it is."""
-    text = body[: 64 * 1024].decode("utf-8", errors="replace")
+    text = body[:_MOST_OF_A_REFUSAL].decode("utf-8", errors="replace")
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):

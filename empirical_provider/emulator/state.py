@@ -200,7 +200,7 @@ class State:
         wanted = frozenset(request["test_case_ids"]) if "test_case_ids" in request else None
         if source is not None:
             if not source.terminal:
-                raise RefusedError(412, f"Test run {source.id} is still {source.state}")
+                raise RefusedError(409, f"Test run {source.id} is still {source.state}")
             if only_failed:
                 wanted = frozenset(t.pw_test_id for t in source.tests if t.status == "failed")
                 if not wanted:

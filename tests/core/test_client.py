@@ -223,6 +223,23 @@ def test_an_unreadable_answer_says_why(
     assert len(empirical.requests) == 1
 
 
+def test_a_huge_refusal_is_still_a_refusal(empirical: Emulator, ask: Twin) -> None:
+    """Of a long error page the beginning is read; its status is what counts."""
+    empirical.fault("get_test_run", "status", status=401, message="no " * 100_000)
+    with pytest.raises(AuthenticationError, match="no no no"):
+        ask("get_test_run", 456)
+
+
+def test_a_known_page_is_named_by_every_message(empirical: Emulator, ask: Twin) -> None:
+    """Once the project's slug is known, errors about a run carry its page."""
+    ask.settings["project_slug"] = "acme"
+    with pytest.raises(NotFoundError) as error:
+        ask("get_test_run", 456)
+    page = f"{empirical.url}/acme/test-runs/456"
+    assert error.value.run_url == page
+    assert f" Test run 456: {page}." in str(error.value)
+
+
 def test_a_redirect_is_not_followed(empirical: Emulator, ask: Twin) -> None:
     """A redirect ends the request: the key must not travel to another host."""
     empirical.fault("get_test_run", "redirect", message="/api/environments/list")

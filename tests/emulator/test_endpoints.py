@@ -275,7 +275,7 @@ def test_rerun_repeats_the_source(api: Any, http: httpx.Client, empirical: Emula
     """A re-run links back and takes over environment, branch, build and overrides."""
     overrides = [{"name": "A", "value": "b"}]
     source = api.trigger(build={"branch": "b"}, environment_variables_overrides=overrides)
-    assert "still queued" in _message(http.post(f"/api/test-runs/{source}/re-run"), 412)
+    assert "still queued" in _message(http.post(f"/api/test-runs/{source}/re-run"), 409)
     api.finish(source)
     answer = http.post(f"/api/test-runs/{source}/re-run", json={"send_notifications": False})
     run = api.finish(answer.json()["data"]["test_run"]["id"])["testRun"]
