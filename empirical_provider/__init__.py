@@ -17,15 +17,22 @@ if TYPE_CHECKING:
         AuthenticationError,
         BillingError,
         EmpiricalError,
+        GateClosedError,
         InvalidRequestError,
         NoAnswerError,
+        NoTestsError,
         NotFoundError,
         NotSentError,
         RateLimitedError,
+        RunCancelledError,
+        RunErroredError,
+        RunSupersededError,
         ServerError,
+        TestsFailedError,
         TriggerOutcomeUnknownError,
         TriggerRejectedError,
         UnreadableAnswerError,
+        WaitTimedOutError,
     )
     from empirical_provider.models import (
         Build,
@@ -38,14 +45,24 @@ if TYPE_CHECKING:
         TestRunRequest,
         TestRunState,
     )
+    from empirical_provider.policy import Decision, GatePolicy, Outcome
     from empirical_provider.settings import Timeouts
     from empirical_provider.trigger import atrigger_test_run, trigger_test_run
+    from empirical_provider.verdict import Counts, Verdict
+    from empirical_provider.wait import await_for_test_run, wait_for_test_run
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "client": ("AsyncEmpiricalClient", "EmpiricalClient"),
     "exceptions": (
+        "WaitTimedOutError",
+        "TestsFailedError",
+        "RunSupersededError",
+        "RunErroredError",
+        "RunCancelledError",
+        "NoTestsError",
+        "GateClosedError",
         "AlreadyFinishedError",
         "AuthenticationError",
         "BillingError",
@@ -71,8 +88,11 @@ _HOMES = {
         "TestRunRequest",
         "TestRunState",
     ),
+    "policy": ("Decision", "GatePolicy", "Outcome"),
     "settings": ("Timeouts",),
     "trigger": ("atrigger_test_run", "trigger_test_run"),
+    "verdict": ("Counts", "Verdict"),
+    "wait": ("await_for_test_run", "wait_for_test_run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -83,28 +103,42 @@ __all__ = [
     "BillingError",
     "Build",
     "Concurrency",
+    "Counts",
+    "Decision",
     "EmpiricalClient",
     "EmpiricalError",
     "Environment",
     "EnvironmentVariable",
+    "GateClosedError",
+    "GatePolicy",
     "InvalidRequestError",
     "NoAnswerError",
+    "NoTestsError",
     "NotFoundError",
     "NotSentError",
+    "Outcome",
     "Project",
     "RateLimitedError",
+    "RunCancelledError",
+    "RunErroredError",
+    "RunSupersededError",
     "ServerError",
     "TestResult",
     "TestRun",
     "TestRunRequest",
     "TestRunState",
+    "TestsFailedError",
     "Timeouts",
     "TriggerOutcomeUnknownError",
     "TriggerRejectedError",
     "UnreadableAnswerError",
+    "Verdict",
+    "WaitTimedOutError",
     "__version__",
     "atrigger_test_run",
+    "await_for_test_run",
     "trigger_test_run",
+    "wait_for_test_run",
 ]
 
 

@@ -143,8 +143,8 @@ class BaseClient:
             self._settings = replace(self._settings, project_slug=slug)
         return self._settings.project_slug is not None
 
-    def _with_url(self, run: TestRun) -> TestRun:
-        """Fill in the run's page if the project's slug is known by now."""
+    def with_url(self, run: TestRun) -> TestRun:
+        """Return the run with its dashboard page if the slug is known by now; asks nothing."""
         self._learn_slug(run)
         slug = self._settings.project_slug
         return replace(run, url=self._settings.test_run_url(run.id, slug)) if slug else run

@@ -62,11 +62,16 @@ class EmpiricalClient(BaseClient):
             TriggerRejectedError: The service said that it did not start the run.
             TriggerOutcomeUnknownError: The run may have been started, or not.
         """
-        return self._with_url(self._send(endpoints.trigger(request)))
+        return self.with_url(self._send(endpoints.trigger(request)))
 
-    def get_test_run(self, run_id: int) -> TestRun:
-        """Read a run, with its counts and tests as far as there are any."""
-        return self._with_url(self._send(endpoints.get_test_run(run_id)))
+    def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:
+        """Read a run, with its counts and tests as far as there are any.
+
+        Args:
+            run_id: Database id of the run.
+            retry_for: Seconds during which to try again, 0 for never; default: the client's.
+        """
+        return self.with_url(self._send(endpoints.get_test_run(run_id), retry_for=retry_for))
 
     def list_test_runs(
         self,
@@ -107,7 +112,7 @@ class EmpiricalClient(BaseClient):
             fresh = [run for run in listed.runs if run.id not in seen]
             for run in fresh:
                 seen.add(run.id)
-                yield self._with_url(run)
+                yield self.with_url(run)
             if not (fresh and listed.more):
                 return
 
@@ -144,7 +149,7 @@ class EmpiricalClient(BaseClient):
         call = endpoints.rerun_test_run(
             run_id, only_failed=only_failed, send_notifications=send_notifications
         )
-        return self._with_url(self._send(call))
+        return self.with_url(self._send(call))
 
     def list_environments(self) -> list[Environment]:
         """Read the environments of the project, disabled ones included."""
@@ -168,7 +173,7 @@ class EmpiricalClient(BaseClient):
                 continue
             if self._learn_slug(found):
                 break
-        return self._with_url(run)
+        return self.with_url(run)
 
     def _send(self, call: Call[T], *, retry_for: float | None = None) -> T:
         attempts = self._attempts(retry_for)
@@ -218,11 +223,11 @@ class AsyncEmpiricalClient(BaseClient):
 
     async def trigger(self, request: TestRunRequest) -> TestRun:
         """See `EmpiricalClient.trigger`."""
-        return self._with_url(await self._send(endpoints.trigger(request)))
+        return self.with_url(await self._send(endpoints.trigger(request)))
 
-    async def get_test_run(self, run_id: int) -> TestRun:
+    async def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:
         """See `EmpiricalClient.get_test_run`."""
-        return self._with_url(await self._send(endpoints.get_test_run(run_id)))
+        return self.with_url(await self._send(endpoints.get_test_run(run_id), retry_for=retry_for))
 
     def list_test_runs(
         self,
@@ -254,7 +259,7 @@ class AsyncEmpiricalClient(BaseClient):
             fresh = [run for run in listed.runs if run.id not in seen]
             for run in fresh:
                 seen.add(run.id)
-                yield self._with_url(run)
+                yield self.with_url(run)
             if not (fresh and listed.more):
                 return
 
@@ -273,7 +278,7 @@ class AsyncEmpiricalClient(BaseClient):
         call = endpoints.rerun_test_run(
             run_id, only_failed=only_failed, send_notifications=send_notifications
         )
-        return self._with_url(await self._send(call))
+        return self.with_url(await self._send(call))
 
     async def list_environments(self) -> list[Environment]:
         """See `EmpiricalClient.list_environments`."""
@@ -293,7 +298,7 @@ class AsyncEmpiricalClient(BaseClient):
                 continue
             if self._learn_slug(found):
                 break
-        return self._with_url(run)
+        return self.with_url(run)
 
     async def _send(self, call: Call[T], *, retry_for: float | None = None) -> T:
         attempts = self._attempts(retry_for)

@@ -14,7 +14,14 @@
     ├── NoAnswerError               sent, but the answer did not come
     ├── UnreadableAnswerError       an answer came, but it makes no sense
     ├── TriggerOutcomeUnknownError  a run may have been started, or not
-    └── TriggerRejectedError        the service said no in a 2xx answer
+    ├── TriggerRejectedError        the service said no in a 2xx answer
+    └── GateClosedError             the verdict on a run closes the gate; it carries the verdict
+        ├── TestsFailedError        tests failed
+        ├── RunErroredError         the run has no usable result
+        ├── RunCancelledError       somebody cancelled the run
+        ├── RunSupersededError      a newer run took its place
+        ├── NoTestsError            too few tests ran
+        └── WaitTimedOutError       we stopped waiting; the run's fate is not known
 
 A message says what was asked of which host and path, what came back, and what to do. None ever
 holds the API key or the value of an environment variable override.
@@ -22,20 +29,29 @@ holds the API key or the value of an environment variable override.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AlreadyFinishedError",
     "AuthenticationError",
     "BillingError",
     "EmpiricalError",
+    "GateClosedError",
     "InvalidRequestError",
     "NoAnswerError",
+    "NoTestsError",
     "NotFoundError",
     "NotSentError",
     "RateLimitedError",
+    "RunCancelledError",
+    "RunErroredError",
+    "RunSupersededError",
     "ServerError",
+    "TestsFailedError",
     "TriggerOutcomeUnknownError",
     "TriggerRejectedError",
     "UnreadableAnswerError",
+    "WaitTimedOutError",
 ]
 
 
@@ -131,3 +147,45 @@ class TriggerOutcomeUnknownError(EmpiricalError):
 
 class TriggerRejectedError(EmpiricalError):
     """The service answered 2xx and said that the test run was not started."""
+
+
+class GateClosedError(EmpiricalError):
+    """The verdict on a test run closes the gate. The text starts with the run.
+
+    Args:
+        message: The verdict's summary, with the failed tests by name.
+        verdict: The verdict as plain data (`empirical_provider.Verdict.as_dict`).
+        **about: As for `EmpiricalError`.
+    """
+
+    def __init__(
+        self, message: str, *, verdict: dict[str, Any] | None = None, **about: Any
+    ) -> None:
+        super().__init__(message, **about)
+        self.verdict = verdict
+
+
+class TestsFailedError(GateClosedError):
+    """Tests failed."""
+
+    __test__ = False
+
+
+class RunErroredError(GateClosedError):
+    """The run has no usable result."""
+
+
+class RunCancelledError(GateClosedError):
+    """Somebody cancelled the run, or a concurrency limit did."""
+
+
+class RunSupersededError(GateClosedError):
+    """A newer run took the place of this one."""
+
+
+class NoTestsError(GateClosedError):
+    """Fewer tests ran than the policy asks for."""
+
+
+class WaitTimedOutError(GateClosedError):
+    """We stopped waiting; the run goes on, and its fate is not known."""

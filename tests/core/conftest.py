@@ -12,7 +12,9 @@ from empirical_provider import (
     EmpiricalClient,
     TestRunRequest,
     atrigger_test_run,
+    await_for_test_run,
     trigger_test_run,
+    wait_for_test_run,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ class Twin:
         if self.kind == "sync":
             return self._sync(lambda client: trigger_test_run(client, request, **kwargs))
         return asyncio.run(self._async(lambda client: atrigger_test_run(client, request, **kwargs)))
+
+    def wait_for_test_run(self, run_id: int, **kwargs: Any) -> Any:
+        if self.kind == "sync":
+            return self._sync(lambda client: wait_for_test_run(client, run_id, **kwargs))
+        return asyncio.run(self._async(lambda client: await_for_test_run(client, run_id, **kwargs)))
 
     def _sync(self, use: Callable[[EmpiricalClient], Any]) -> Any:
         with EmpiricalClient(**self.settings) as client:

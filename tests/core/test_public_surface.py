@@ -24,6 +24,20 @@ from empirical_provider import (
 )
 
 PUBLIC = [
+    "wait_for_test_run",
+    "await_for_test_run",
+    "Verdict",
+    "Counts",
+    "Outcome",
+    "GatePolicy",
+    "Decision",
+    "WaitTimedOutError",
+    "TestsFailedError",
+    "RunSupersededError",
+    "RunErroredError",
+    "RunCancelledError",
+    "NoTestsError",
+    "GateClosedError",
     "AlreadyFinishedError",
     "AsyncEmpiricalClient",
     "AuthenticationError",

@@ -1,0 +1,239 @@
+"""The verdict on a test run: one pure function, used by every host and every way to wait.
+
+The service documents no rule for "passed"; this is the one that its own tests go by: the run has
+``ended``, and no failure is left after snoozing. Where counts are missing, the stricter reading of
+what is there holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from empirical_provider import exceptions
+from empirical_provider.exceptions import GateClosedError
+from empirical_provider.models import TestRun, TestRunState
+from empirical_provider.policy import Decision, GatePolicy, Outcome
+
+__all__ = ["Counts", "Verdict", "judge"]
+
+_MOST_NAMES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many tests; None where the service does not tell."""
+
+    total: int | None
+    passed: int | None
+    failed: int | None
+    failed_after_snoozing: int | None
+    skipped: int | None
+    flaky: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a run and what the gate does about it; plain data.
+
+    Args:
+        outcome: What became of the run.
+        decision: What the policy makes of it.
+        run_id: Database id of the run.
+        url: Dashboard page, if known.
+        counts: Numbers of tests.
+        error_code: Why a run in state ``error`` has no result.
+        elapsed_seconds: How long we waited, by our own clock.
+        duration_raw: The service's number for the run's duration; its unit is not documented.
+        environment: Slug of the environment, if known.
+        branch: Branch of the test repository.
+        commit: Commit of the build.
+        failed_tests: Names of failed tests, at most 20 of them.
+        failed_tests_total: How many there are in all.
+        summary: One sentence for people.
+    """
+
+    outcome: Outcome
+    decision: Decision
+    run_id: int
+    url: str | None
+    counts: Counts
+    error_code: str | None
+    elapsed_seconds: float | None
+    duration_raw: float | None
+    environment: str | None
+    branch: str | None
+    commit: str | None
+    failed_tests: tuple[str, ...]
+    failed_tests_total: int
+    summary: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the verdict as JSON-able data."""
+        return {
+            **asdict(self),
+            "outcome": str(self.outcome),
+            "decision": str(self.decision),
+            "failed_tests": list(self.failed_tests),
+        }
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the gate stays closed."""
+        return self.decision == Decision.FAIL
+
+    def error(self) -> GateClosedError:
+        """Return the error that says all this; its class is the outcome's own."""
+        more = self.failed_tests_total - len(self.failed_tests)
+        names = "".join(f"\n  - {name}" for name in self.failed_tests)
+        rest = f"\n  and {more} more" if more else ""
+        return _ERRORS[self.outcome](
+            f"{self.summary}{names}{rest}",
+            verdict=self.as_dict(),
+            run_id=self.run_id,
+            run_url=self.url,
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Verdict:
+        """Return the verdict that `as_dict` was made of."""
+        return cls(
+            **{
+                **data,
+                "outcome": Outcome(data["outcome"]),
+                "decision": Decision(data["decision"]),
+                "counts": Counts(**data["counts"]),
+                "failed_tests": tuple(data["failed_tests"]),
+            }
+        )
+
+
+def judge(
+    run: TestRun,
+    policy: GatePolicy,
+    *,
+    elapsed_seconds: float | None = None,
+    timed_out: str | None = None,
+) -> Verdict:
+    """Judge a run under a policy.
+
+    Args:
+        run: The run as last seen; it must be in a terminal state unless ``timed_out`` is given.
+        policy: What to do about each outcome.
+        elapsed_seconds: How long we waited.
+        timed_out: Which clock ran out, as the end of a sentence, if one did.
+
+    Raises:
+        ValueError: The run has not finished, so there is nothing to judge.
+    """
+    outcome, reason = _outcome(run, policy) if timed_out is None else (Outcome.TIMED_OUT, timed_out)
+    failed = [test for test in run.tests if test.status == "failed"]
+    if not policy.count_snoozed_failures:
+        failed = [test for test in failed if not test.snoozed]
+    where = f" in {run.environment}" if run.environment else ""
+    return Verdict(
+        outcome=outcome,
+        decision=policy.decide(outcome),
+        run_id=run.id,
+        url=run.url,
+        counts=_counts(run),
+        error_code=run.error_code,
+        elapsed_seconds=None if elapsed_seconds is None else round(elapsed_seconds, 1),
+        duration_raw=run.duration,
+        environment=run.environment,
+        branch=run.branch,
+        commit=run.commit,
+        failed_tests=tuple(test.name for test in failed[:_MOST_NAMES]),
+        failed_tests_total=len(failed),
+        summary=f"Empirical test run {run.id}{where} {_WORDS[outcome]}: {reason}"
+        f"{f' {run.url}' if run.url else ''}",
+    )
+
+
+_ERRORS: dict[Outcome, type[GateClosedError]] = {
+    Outcome.PASSED: GateClosedError,  # a policy may close the gate even then
+    Outcome.FAILED: exceptions.TestsFailedError,
+    Outcome.ERROR: exceptions.RunErroredError,
+    Outcome.CANCELLED: exceptions.RunCancelledError,
+    Outcome.SUPERSEDED: exceptions.RunSupersededError,
+    Outcome.NO_TESTS: exceptions.NoTestsError,
+    Outcome.TIMED_OUT: exceptions.WaitTimedOutError,
+}
+
+_WORDS = {
+    Outcome.PASSED: "passed",
+    Outcome.FAILED: "failed",
+    Outcome.ERROR: "ended in error",
+    Outcome.CANCELLED: "was cancelled",
+    Outcome.SUPERSEDED: "was superseded",
+    Outcome.NO_TESTS: "ran too few tests",
+    Outcome.TIMED_OUT: "was not waited for any longer",
+}
+
+
+def _outcome(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
+    """Return the outcome of a finished run and the reason in words."""
+    if run.state == TestRunState.ENDED:
+        return _outcome_of_ended(run, policy)
+    if run.state == TestRunState.ERROR:
+        code = f" ({run.error_code})" if run.error_code else ""
+        return Outcome.ERROR, f"it has no usable result{code}."
+    if run.state == TestRunState.CANCELLED:
+        if run.superseded_by_test_run_id is not None:
+            return Outcome.SUPERSEDED, f"run {run.superseded_by_test_run_id} took its place."
+        return Outcome.CANCELLED, "somebody, or a concurrency limit, ended it."
+    raise ValueError(f"Test run {run.id} is {run.state}: there is nothing to judge yet.")
+
+
+def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
+    failures, total = _failures(run, policy), _total(run)
+    if failures is None:
+        return Outcome.ERROR, "it ended, but does not tell how many tests failed."
+    if failures > 0:
+        return Outcome.FAILED, f"{failures} of {total} failed."
+    if total < policy.min_tests:
+        return Outcome.NO_TESTS, f"{total} ran, and at least {policy.min_tests} must."
+    if policy.max_flaky is not None:
+        flaky = run.flaky_count
+        if flaky is None and run.tests:
+            flaky = sum(test.status == "flaky" for test in run.tests)
+        if flaky is None or flaky > policy.max_flaky:
+            count = "an unknown number" if flaky is None else str(flaky)
+            return Outcome.FAILED, f"{count} of {total} flaky, at most {policy.max_flaky} may be."
+    snoozed = max(0, (run.failed_count or 0) - failures)
+    aside = f", {snoozed} failed but snoozed" if snoozed else ""
+    return Outcome.PASSED, f"{total - snoozed} of {total}{aside}."
+
+
+def _failures(run: TestRun, policy: GatePolicy) -> int | None:
+    """Return the failures that count: the best count there is, else the stricter one."""
+    after_snoozing, all_of_them = run.failed_count_after_snoozing, run.failed_count
+    first, second = (
+        (all_of_them, None) if policy.count_snoozed_failures else (after_snoozing, all_of_them)
+    )
+    if first is not None:
+        return first
+    if second is not None:
+        return second
+    if not run.tests:
+        return None
+    failed = [test for test in run.tests if test.status == "failed"]
+    return sum(policy.count_snoozed_failures or not test.snoozed for test in failed)
+
+
+def _total(run: TestRun) -> int:
+    """Return how many tests ran; what is not told counts as none."""
+    if run.total_count is not None:
+        return run.total_count
+    return sum(test.status != "skipped" for test in run.tests)
+
+
+def _counts(run: TestRun) -> Counts:
+    return Counts(
+        total=run.total_count,
+        passed=run.success_count,
+        failed=run.failed_count,
+        failed_after_snoozing=run.failed_count_after_snoozing,
+        skipped=run.skipped_count,
+        flaky=run.flaky_count,
+    )

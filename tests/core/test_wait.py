@@ -1,0 +1,219 @@
+"""Waiting for a run, by either client, without taking time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from empirical_provider import (
+    AsyncEmpiricalClient,
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    Outcome,
+    ServerError,
+    TestRun,
+    TestRunRequest,
+    TestRunState,
+    await_for_test_run,
+)
+from empirical_provider.wait import Wait
+
+if TYPE_CHECKING:
+    from empirical_provider.emulator import Emulator
+    from tests.core.conftest import Twin
+
+STAGING = TestRunRequest(environment="staging")
+
+
+def test_the_first_look_is_at_once(empirical: Emulator, ask: Twin) -> None:
+    """A run that has finished is judged without any waiting."""
+    run = ask("trigger", STAGING)
+    empirical.set_state(run.id, "ended")
+    assert ask.wait_for_test_run(run.id).outcome == Outcome.PASSED
+    assert ask.slept == []
+
+
+def test_it_polls_until_the_run_has_finished(empirical: Emulator, ask: Twin) -> None:
+    """Each state is told once, pauses are ten seconds give or take a tenth, and a verdict comes."""
+    empirical.script("staging", "failed", total=9, failed=2)
+    states: list[str] = []
+    verdict = ask.wait_for_test_run(
+        ask.trigger_test_run(STAGING).id, on_progress=lambda run: states.append(str(run.state))
+    )
+    assert states == ["queued", "started", "ended"]
+    assert all(9 <= pause <= 11 for pause in ask.slept)
+    assert len(ask.slept) == 2
+    assert verdict.outcome == Outcome.FAILED
+    assert (verdict.counts.total, verdict.counts.failed_after_snoozing) == (9, 2)
+    assert verdict.failed_tests_total == len(verdict.failed_tests) == 2
+    assert verdict.elapsed_seconds == pytest.approx(sum(ask.slept), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("scripted", "outcome"),
+    [
+        ("passed", "passed"),
+        ("snoozed", "passed"),
+        ("flaky", "passed"),
+        ("failed", "failed"),
+        ("error", "error"),
+        ("cancelled", "cancelled"),
+        ("superseded", "superseded"),
+        ("no_tests", "no_tests"),
+        ("stuck", "timed_out"),
+        ("pending", "timed_out"),
+    ],
+)
+def test_every_end_has_its_outcome(
+    scripted: str, outcome: str, empirical: Emulator, ask: Twin
+) -> None:
+    """Whatever way a run goes, the wait ends with the outcome that belongs to it."""
+    empirical.script("staging", scripted)
+    verdict = ask.wait_for_test_run(ask("trigger", STAGING).id, timeout=60)
+    assert verdict.outcome == outcome
+
+
+def test_trouble_is_survived_and_told_once(
+    empirical: Emulator, ask: Twin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Failed looks do not end the wait; the log tells when the trouble changes, not each time."""
+    caplog.set_level(logging.INFO, "empirical_provider.wait")
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", "status", status=503, times=3)
+    empirical.fault("get_test_run", "drop", times=2)
+    for effect in ("malformed", "truncated", "html", "huge"):
+        empirical.fault("get_test_run", effect)
+    assert ask.wait_for_test_run(run.id).outcome == Outcome.PASSED
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert [next(w for w in ("503", "no answer", "JSON", "10 MB") if w in t) for t in told] == [
+        "503",
+        "no answer",
+        "JSON",
+        "no answer",
+        "JSON",
+        "10 MB",
+    ]
+    assert "can be read again" in caplog.text
+
+
+def test_a_rate_limit_lengthens_the_pause(empirical: Emulator, ask: Twin) -> None:
+    """The service's own wait is honoured when it is longer than the interval."""
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", "status", status=429, retry_after="45")
+    ask.wait_for_test_run(run.id)
+    assert ask.slept[0] == 45
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_ends_the_wait(status: int, empirical: Emulator, ask: Twin) -> None:
+    """Without a good key waiting is pointless; the error names the run."""
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", "status", status=status)
+    with pytest.raises(AuthenticationError) as error:
+        ask.wait_for_test_run(run.id)
+    assert error.value.run_id == run.id
+
+
+def test_a_run_that_is_not_found_has_a_minute(empirical: Emulator, ask: Twin) -> None:
+    """A run may not be visible right after its start; one that stays away is an error."""
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", "status", status=404, times=3)
+    assert ask.wait_for_test_run(run.id).outcome == Outcome.PASSED
+    ask.slept.clear()
+    with pytest.raises(NotFoundError):
+        ask.wait_for_test_run(run.id + 100)
+    assert 60 <= sum(ask.slept) <= 72
+
+
+def test_there_is_a_last_look_at_the_deadline(empirical: Emulator, ask: Twin) -> None:
+    """The last pause ends at the deadline, and a run that finished meanwhile counts."""
+    empirical.script("staging", "stuck")
+    run = ask("trigger", STAGING)
+
+    def finish_late(seen: TestRun) -> None:
+        if seen.state == TestRunState.STARTED:
+            empirical.set_state(run.id, "ended")
+
+    verdict = ask.wait_for_test_run(run.id, timeout=15, on_progress=finish_late)
+    assert sum(ask.slept) == pytest.approx(15)
+    assert verdict.outcome == Outcome.PASSED
+
+
+def test_the_two_clocks_have_their_own_words(empirical: Emulator, ask: Twin) -> None:
+    """A run that does not start and one that does not end are told apart."""
+    empirical.script("staging", "pending", runs=1)
+    late = ask.wait_for_test_run(ask("trigger", STAGING).id, start_timeout=30)
+    assert late.outcome == Outcome.TIMED_OUT
+    assert "it is pending after 30 s, and it should have started in 30 s." in late.summary
+    ask.slept.clear()
+    empirical.script("staging", "stuck", runs=1)
+    slow = ask.wait_for_test_run(ask("trigger", STAGING).id, start_timeout=30, timeout=90)
+    assert "it is started after 90 s, and the time-out is 90 s." in slow.summary
+
+
+def test_a_run_that_was_never_read_is_not_known(empirical: Emulator, ask: Twin) -> None:
+    """When no look succeeded, the verdict says so, and with which error."""
+    ask.settings["project_slug"] = "acme"
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", "status", status=500, times=None)
+    verdict = ask.wait_for_test_run(run.id, timeout=25)
+    assert verdict.outcome == Outcome.TIMED_OUT
+    assert "it could not be read after 25 s (the last look failed: Could not" in verdict.summary
+    assert verdict.url == f"{empirical.url}/acme/test-runs/{run.id}"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"poll_interval": 0}, "poll_interval must be a number above 0"),
+        ({"timeout": -1}, "timeout must be a number above 0"),
+        ({"start_timeout": "soon"}, "start_timeout must be a number above 0, not str"),
+        ({"policy": {"passed": "maybe"}}, "policy.passed"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_the_first_look(
+    given: dict[str, Any], message: str, empirical: Emulator, ask: Twin
+) -> None:
+    """What cannot be waited by is refused by name, and nothing is asked."""
+    with pytest.raises(InvalidRequestError, match=message):
+        ask.wait_for_test_run(456, **given)
+    assert empirical.requests == []
+
+
+def test_a_wait_that_goes_on_counts_what_was_waited_before() -> None:
+    """A wait that is taken up again elsewhere has the time that is left, not all of it."""
+    wait = Wait(
+        TestRun(id=1, state=TestRunState.STARTED),
+        policy=None,
+        poll_interval=10,
+        timeout=100,
+        start_timeout=None,
+        on_progress=None,
+        elapsed=95,
+        clock=lambda: 0.0,
+    )
+    wait.missed(ServerError("x", status=500))
+    assert wait.pause() == pytest.approx(5)
+
+
+def test_cancelling_the_async_wait_gets_through(empirical: Emulator, api_key: str) -> None:
+    """A cancelled task stops waiting at once; nothing swallows the cancellation."""
+
+    async def cancelled() -> str:
+        async with AsyncEmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+            run = await client.trigger(STAGING)
+            looked = asyncio.Event()
+            waiting = asyncio.create_task(
+                await_for_test_run(client, run.id, on_progress=lambda _: looked.set())
+            )
+            await looked.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            return "cancelled"
+
+    assert asyncio.run(asyncio.wait_for(cancelled(), 10)) == "cancelled"
