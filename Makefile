@@ -40,9 +40,9 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # ---------------------------------------------------------------------------------------------------
 # Check it
 
-test:  ## Everything: lint, types, and the tests in all environments, one after the other
+test:  ## Everything: lint, types, and the tests in all environments, two at a time
 	@$(MAKE) --no-print-directory -j2 envs
-	@$(MAKE) --no-print-directory -j1 lint types test-core $(HOST_ENVS:%=test-%)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types test-core $(HOST_ENVS:%=test-%)
 
 test-core: $(call ready,core)  ## Tests of the core and the emulator
 	.venvs/core/bin/pytest tests/core tests/emulator $(PYTEST_ARGS)

@@ -1,0 +1,48 @@
+"""From the arguments of a task to the request: shared by the tasks and by their cache key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.utilities.collections import visit_collection
+from prefect.utilities.urls import url_for
+
+if TYPE_CHECKING:
+    from empirical_provider.request import TestRunRequest
+
+__all__ = ["context_metadata", "request_of"]
+
+
+def request_of(arguments: Mapping[str, Any], **more_metadata: str) -> TestRunRequest:
+    """Make the request that a task was asked for; the user's own metadata wins.
+
+    Raises:
+        InvalidRequestError: An argument is not valid; the message names it.
+    """
+    from empirical_provider.request import TestRunRequest
+
+    given = {each.name: arguments[each.name] for each in fields(TestRunRequest)}
+    request = TestRunRequest(**visit_collection(given, _revealed, return_data=True))
+    metadata = {**more_metadata, **(request.metadata or {})}
+    return replace(request, metadata=metadata) if metadata else request
+
+
+def context_metadata() -> dict[str, str]:
+    """Return where the request comes from, as far as that is known without asking the server."""
+    task_run, flow = TaskRunContext.get(), FlowRunContext.get()
+    run_id = task_run.task_run.flow_run_id if task_run else None
+    found = {
+        "flow_name": flow.flow.name if flow and flow.flow else None,
+        "flow_run_name": flow.flow_run.name if flow and flow.flow_run else None,
+        "flow_run_id": str(run_id) if run_id else None,
+        "flow_run_url": url_for("flow-run", run_id) if run_id else None,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _revealed(value: Any) -> Any:
+    """Unwrap pydantic's ``SecretStr`` and ``Secret``, such as the ``value`` of a Secret block."""
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value

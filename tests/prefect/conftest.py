@@ -1,0 +1,144 @@
+"""A Prefect server of our own for the whole session, and the two tasks in one form."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import State
+from prefect.settings import (
+    PREFECT_HOME,
+    PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    get_current_settings,
+    temporary_settings,
+)
+from prefect.tasks import Task
+from prefect.testing.utilities import prefect_test_harness
+
+from empirical_provider.emulator import Emulator
+from empirical_provider.prefect import EmpiricalCredentials, atrigger_test_run, trigger_test_run
+
+PREFECTS_OWN_WARNINGS = (
+    # Prefect leaves clients and database connections to the garbage collector.
+    "ignore:unclosed:ResourceWarning",
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+    # A log line of a task outside of a flow has no flow run to go to.
+    "ignore:Logger 'prefect.task_runs' attempted to send logs:UserWarning",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Prefect's own warnings be."""
+    for each in PREFECTS_OWN_WARNINGS:
+        config.addinivalue_line("filterwarnings", each)
+
+
+def pytest_unconfigure() -> None:
+    """Collect what Prefect has left open before pytest does, which takes it for an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where Prefect writes: its home with the persisted results, and the server's database."""
+
+    home: Path
+    database: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """Run a Prefect server with a home of its own."""
+    home = tmp_path_factory.mktemp("prefect-home")
+    ours = {
+        PREFECT_HOME: str(home),
+        PREFECT_LOCAL_STORAGE_PATH: str(home / "storage"),  # 3.6 does not derive it anew
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+    }
+    with temporary_settings(ours), prefect_test_harness(server_startup_timeout=60):
+        address = get_current_settings().server.database.connection_url
+        yield Places(home, Path(address.get_secret_value().partition(":///")[2]).parent)
+
+
+@pytest.fixture
+def server() -> Iterator[SyncPrefectClient]:
+    """Ask the server what it knows."""
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def credentials(empirical: Emulator, api_key: str) -> EmpiricalCredentials:
+    """Return a block, not saved, for the local Empirical."""
+    return EmpiricalCredentials(api_key=api_key, base_url=empirical.url)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One of the two tasks, called the same way whichever it is."""
+
+    task: Task[..., Any]
+
+    def __call__(self, **arguments: Any) -> Any:
+        """Call the task outside of a flow."""
+        result = self.task(**arguments)
+        return asyncio.run(result) if self.task.isasync else result
+
+    def with_options(self, **options: Any) -> Twin:
+        return Twin(self.task.with_options(**options))
+
+    def in_flow(self, *calls: dict[str, Any], failures: int = 0, **options: Any) -> State[Any]:
+        """Make the calls in a flow that fails after them as often as asked; return its state."""
+        attempts = itertools.count()
+
+        def end(runs: list[Any]) -> list[Any]:
+            if next(attempts) < failures:
+                raise RuntimeError("the flow failed after its tasks")
+            return runs
+
+        if self.task.isasync:
+
+            @flow(name="release", **options)
+            async def release() -> list[Any]:
+                return end([await self.task(**each) for each in calls])
+
+            return asyncio.run(release(return_state=True))
+
+        @flow(name="release", **options)
+        def release() -> list[Any]:
+            return end([self.task(**each) for each in calls])
+
+        return release(return_state=True)
+
+
+@pytest.fixture(params=[trigger_test_run, atrigger_test_run], ids=["sync", "async"])
+def twin(request: pytest.FixtureRequest) -> Twin:
+    """Return each of the two tasks in turn."""
+    return Twin(request.param)
+
+
+def _eventually(look: Callable[[], Any], seconds: float = 30.0) -> Any:
+    give_up_at = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < give_up_at, "the server did not write it in time"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], Any]:
+    """Return what can be seen once the server has written it, which it does in the background."""
+    return _eventually

@@ -1,0 +1,198 @@
+"""The block: what it accepts, what it refuses, how it is stored, and the clients it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Any
+
+import pytest
+from prefect.blocks.core import Block
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from pydantic import SecretStr, ValidationError
+
+from empirical_provider.emulator import Emulator
+from empirical_provider.prefect import EmpiricalCredentials
+
+KEY = "emp-key-that-must-not-show"
+
+
+class TestBlockStandard(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        """Run Prefect's own suite for blocks on ours."""
+        return EmpiricalCredentials
+
+
+class _Pipeline(Block):
+    """A block of a user's that holds ours."""
+
+    _block_type_slug = "pipeline-with-empirical"
+    credentials: EmpiricalCredentials
+
+
+def _story_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)) + str(error) + repr(error)
+
+
+def test_the_names_that_users_databases_hold_are_pinned() -> None:
+    """A renamed slug or field would break every saved block."""
+    assert EmpiricalCredentials.get_block_type_slug() == "empirical-credentials"
+    assert EmpiricalCredentials.get_block_type_name() == "Empirical Credentials"
+    assert list(EmpiricalCredentials.model_fields) == [
+        "api_key",
+        "base_url",
+        "project_id",
+        "project_slug",
+        "dashboard_url",
+        "timeout",
+    ]
+
+
+def test_an_unknown_field_is_refused() -> None:
+    """A misspelt field is an error that lists the known ones and does not show the key."""
+    with pytest.raises(ValidationError) as caught:
+        EmpiricalCredentials(api_key=KEY, base_ulr="https://dash.empirical.run")
+
+    assert "unknown key 'base_ulr'; known are api_key, base_url, project_id" in str(caught.value)
+    assert "Did you mean 'base_url'?" in str(caught.value)
+    assert KEY not in _story_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"base_url": "http://api.example.com"}, "base_url must use https"),
+        ({"base_url": "https://me:pw@example.com"}, "base_url must not hold credentials"),
+        ({"dashboard_url": "nowhere"}, "dashboard_url must be an http or https URL"),
+        ({"project_id": 0}, "project_id must be at least 1, not 0"),
+        ({"project_id": "seven"}, "valid integer"),
+        ({"timeout": -1}, "timeout must be a number above 0, not -1.0"),
+        ({"api_key": ""}, "api_key must be a non-empty string"),
+        ({"api_key": f"{KEY} "}, "api_key must be visible ASCII characters only"),
+        ({"api_key": [KEY]}, "valid string"),
+    ],
+)
+@pytest.mark.parametrize("make", [EmpiricalCredentials.model_validate, "call"])
+def test_a_bad_value_is_refused_when_the_block_is_made(
+    make: Any, fields: dict[str, Any], words: str
+) -> None:
+    """The core's own words say what is wrong, and no form of the error shows the key."""
+    given = {"api_key": KEY, **fields}
+
+    with pytest.raises(ValidationError) as caught:
+        EmpiricalCredentials(**given) if make == "call" else make(given)
+
+    assert words in str(caught.value)
+    assert KEY not in _story_of(caught.value)
+
+
+def test_the_key_is_masked() -> None:
+    """Neither str, repr nor JSON of a block shows the key."""
+    block = EmpiricalCredentials(api_key=KEY)
+
+    assert KEY not in f"{block} {block!r} {block.model_dump()} {block.model_dump_json()}"
+
+
+@pytest.mark.parametrize("load", ["load", "aload"])
+def test_a_saved_block_loads_with_every_field(load: str) -> None:
+    """What was saved comes back, the key in plain text, through either form of load."""
+    saved = EmpiricalCredentials(
+        api_key=KEY,
+        base_url="https://api.empirical.run",
+        project_id=7,
+        project_slug="acme",
+        dashboard_url="https://empirical.run",
+        timeout=3.5,
+    )
+    saved.save("full", overwrite=True)
+
+    if load == "load":
+        loaded = EmpiricalCredentials.load("full")
+    else:
+        loaded = asyncio.run(EmpiricalCredentials.aload("full"))
+
+    assert loaded._client_options() == saved._client_options()
+    assert loaded.api_key.get_secret_value() == KEY
+
+
+def test_a_nested_block_loads() -> None:
+    """The block works as a part of another one, saved on its own or not, and by its type alone."""
+    credentials = EmpiricalCredentials(api_key=KEY, project_id=7)
+    _Pipeline(credentials=credentials).save("with-unsaved", overwrite=True)
+    credentials.save("alone", overwrite=True)
+    _Pipeline(credentials=EmpiricalCredentials.load("alone")).save("with-saved", overwrite=True)
+
+    for name in ("with-unsaved", "with-saved"):
+        assert _Pipeline.load(name).credentials._client_options() == credentials._client_options()
+    assert isinstance(Block.load("empirical-credentials/alone"), EmpiricalCredentials)
+
+
+def test_a_dumped_block_can_be_made_again() -> None:
+    """What Prefect adds to a dump is no unknown field: blocks travel between processes that way."""
+    EmpiricalCredentials(api_key=KEY).save("dumped", overwrite=True)
+    dump = EmpiricalCredentials.load("dumped").model_dump(context={"include_secrets": True})
+
+    assert {"block_type_slug", "_block_document_id", "_block_document_name"} <= dump.keys()
+    assert EmpiricalCredentials.model_validate(dump).api_key == SecretStr(KEY)
+
+
+def test_a_bad_document_is_refused_on_load(server: SyncPrefectClient) -> None:
+    """A field written past this class, for example by hand, is named when the block is loaded."""
+    EmpiricalCredentials(api_key=KEY).save("bad", overwrite=True)
+    document = server.read_block_document_by_name("bad", "empirical-credentials")
+    server.update_block_document(
+        document.id, BlockDocumentUpdate(data={"api_key": KEY, "project": 7})
+    )
+
+    with pytest.raises(RuntimeError, match="Unable to load 'bad'") as caught:
+        EmpiricalCredentials.load("bad")
+
+    assert "unknown key 'project'" in str(caught.value.__cause__)
+    assert KEY not in _story_of(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["get_client", "get_async_client"])
+def test_clients_take_everything_from_the_block(
+    kind: str, empirical: Emulator, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client asks the block's address with its key and project id, within its time limit."""
+    monkeypatch.setenv("EMPIRICALRUN_KEY", "of-the-process")
+    block = EmpiricalCredentials(
+        api_key=api_key, base_url=empirical.url, project_id=7, project_slug="shop", timeout=2
+    )
+
+    if kind == "get_client":
+        with block.get_client() as client:
+            client.list_environments()
+    else:
+
+        async def ask() -> None:
+            async with block.get_async_client() as client:
+                await client.list_environments()
+
+        asyncio.run(ask())
+        client = block.get_async_client()
+    (asked,) = empirical.requests
+    assert asked.headers["x-project-id"] == "7"
+    assert client._settings.timeouts.trigger == 2
+    assert client._settings.project_slug == "shop"
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_what_is_left_empty_has_our_default(
+    empty: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment of the process does not change what a block means; '' is a form's None."""
+    monkeypatch.setenv("EMPIRICAL_BASE_URL", "https://elsewhere.example.com")
+    block = EmpiricalCredentials(
+        api_key=KEY, base_url=empty, project_slug=empty, dashboard_url=empty
+    )
+
+    with block.get_client() as client:
+        assert client._settings.base_url == "https://dash.empirical.run"
+        assert client._settings.dashboard_url == "https://dash.empirical.run"
+        assert client._settings.project_slug is None
+        assert client._settings.timeouts.trigger == 60

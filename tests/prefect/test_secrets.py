@@ -1,0 +1,169 @@
+"""The key and the override values are nowhere: not in logs, states, artifacts, files or errors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import State
+from pydantic import SecretStr
+
+from empirical_provider import TriggerOutcomeUnknownError
+from empirical_provider.emulator import Emulator
+from empirical_provider.prefect import EmpiricalCredentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Places, Twin
+
+OVERRIDE = "override-value-3b9e77c1"
+PLANTED = "planted-leak-90d2fa64"
+
+
+def _texts_of(path: Path) -> Iterator[bytes]:
+    """Read a file as it is and, where it is a pickled result, what is in the pickle."""
+    raw = path.read_bytes()
+    yield raw
+    for stored in (raw, *re.findall(rb'"result":"([^"]+)"', raw)):
+        with contextlib.suppress(binascii.Error):
+            yield base64.b64decode(stored.replace(rb"\n", b""))
+
+
+def _files_with(secret: str, places: Places) -> set[str]:
+    """Name the kinds of files under Prefect's home and next to its database that hold it."""
+    files = [
+        path
+        for folder in (places.home, places.database)
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    assert files
+    return {
+        "database" if ".db" in path.name else "result"
+        for path in files
+        if any(secret.encode() in text for text in _texts_of(path))
+    }
+
+
+def _told_by(server: SyncPrefectClient, state: State[Any]) -> dict[str, str]:
+    """Return all that the server tells about a flow run, by kind."""
+    flow_run_id = state.state_details.flow_run_id
+    assert flow_run_id is not None
+    this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    artifacts = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+    logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+    flow_run = server.read_flow_run(flow_run_id)
+    return {
+        "parameters": json.dumps(flow_run.parameters),
+        "flow run": flow_run.model_dump_json(),
+        "task runs": "".join(
+            each.model_dump_json() for each in server.read_task_runs(flow_run_filter=this)
+        ),
+        "artifacts": "".join(
+            each.model_dump_json() for each in server.read_artifacts(artifact_filter=artifacts)
+        ),
+        "logs": "".join(each.message for each in server.read_logs(logs)),
+    }
+
+
+def _all_told_by(server: SyncPrefectClient, state: State[Any], count: int) -> dict[str, str] | None:
+    """Return the same once the server has written it all."""
+    told = _told_by(server, state)
+    ended = told["logs"].count("Finished in state") > count
+    return told if ended and told["task runs"].count('"end_time":"') == count else None
+
+
+def test_the_search_finds_a_planted_leak(
+    places: Places,
+    server: SyncPrefectClient,
+    eventually: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A secret that a flow does let out is found in every place that the next test searches."""
+
+    @task(persist_result=True)
+    def leak(secret: str) -> str:
+        get_run_logger().warning("It is %s", secret)
+        create_markdown_artifact(secret, key="leak")
+        return f"It is {secret}"
+
+    @flow
+    def leaky(secret: str) -> None:
+        leak(secret)
+        raise RuntimeError(secret)
+
+    state = leaky(PLANTED, return_state=True)
+
+    told = eventually(lambda: _all_told_by(server, state, 1))
+    assert {kind for kind, text in told.items() if PLANTED in text} == {
+        "parameters",
+        "flow run",
+        "artifacts",
+        "logs",
+    }
+    assert _files_with(PLANTED, places) == {"database", "result"}
+    assert PLANTED in caplog.text
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["unsaved", "saved"])
+def test_no_secret_is_let_out(  # noqa: PLR0917  # each is a fixture, passed by name
+    saved: bool,
+    twin: Twin,
+    empirical: Emulator,
+    credentials: EmpiricalCredentials,
+    places: Places,
+    server: SyncPrefectClient,
+    eventually: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    api_key: str,
+) -> None:
+    """A flow that passes on a retry, and one that fails, tell neither key nor override value."""
+    if saved:
+        credentials.save("searched", overwrite=True)
+        credentials = EmpiricalCredentials.load("searched")
+    call = {
+        "credentials": credentials,
+        "environment": "staging",
+        "environment_variables_overrides": {"PASSWORD": SecretStr(OVERRIDE), "USER": OVERRIDE},
+    }
+    passed = twin.in_flow(call, failures=1, retries=1, persist_result=True)
+    told = eventually(lambda: _all_told_by(server, passed, 2))
+
+    empirical.fault("trigger", "drop", when="after")
+    failed = twin.in_flow(call, persist_result=True)
+    told_of_failure = eventually(lambda: _all_told_by(server, failed, 1))
+    with pytest.raises(TriggerOutcomeUnknownError) as caught:
+        failed.result()
+
+    assert len(empirical.runs) == 2
+    assert list(places.home.rglob("empirical-test-run-*")), "nothing was persisted to search"
+    seen = {
+        **told,
+        **{f"{kind} of the failure": text for kind, text in told_of_failure.items()},
+        "log of the process": caplog.text,
+        "reprs": f"{credentials!r} {passed!r} {passed.result()!r} {failed!r} {caught.value!r}",
+        "error": "".join(traceback.format_exception(caught.value)),
+    }
+    for secret in (api_key, OVERRIDE):
+        assert {kind for kind, text in seen.items() if secret in text} == set()
+        assert _files_with(secret, places) == set()
