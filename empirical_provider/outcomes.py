@@ -36,6 +36,8 @@ _SHORT = 4
 
 _WRONG_PLACE = "Check that the base URL is Empirical's and that no proxy answers in its place."
 
+_LATER = "Try again later."
+
 _REMEDIES: dict[int, tuple[type[errors.EmpiricalError], str]] = {
     401: (
         errors.AuthenticationError,
@@ -47,11 +49,13 @@ _REMEDIES: dict[int, tuple[type[errors.EmpiricalError], str]] = {
         errors.NotFoundError,
         "Check the id, the base URL, and that the API key belongs to the right project.",
     ),
+    408: (errors.NoAnswerError, _LATER),  # the service gave up half-way
     412: (errors.AlreadyFinishedError, "The test run is in a terminal state already."),
     429: (errors.RateLimitedError, "Nothing was acted on. Ask less often, or later."),
 }
 _BAD_REQUEST = (errors.InvalidRequestError, "Correct the request and send it again.")
-_SERVER_FAILED = (errors.ServerError, "The service failed; try again later.")
+_SERVER_FAILED = (errors.ServerError, f"The service failed. {_LATER}")
+_MAY_HAVE_ACTED = (errors.NoAnswerError, errors.ServerError)
 
 _NOT_SENT = (
     httpx.ConnectError,
@@ -123,11 +127,9 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
         ) from refused
     except Unreadable as cause:
         what_came = f"answered {answer.status}, but {cause}: {story.quote(answer.body)}"
-        error = story.error(
-            errors.UnreadableAnswerError, what_came, _WRONG_PLACE, status=answer.status
-        )
-        error.__cause__ = cause
-        raise _ambiguous(story, error)  # noqa: B904  # the chain is made by hand
+        unreadable = errors.UnreadableAnswerError
+        error = story.unclear(unreadable, what_came, _WRONG_PLACE, cause, status=answer.status)
+    raise error
 
 
 def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.EmpiricalError:
@@ -135,19 +137,16 @@ def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.
     story = _Story(settings, call)
     what = ": ".join(filter(None, [type(cause).__name__, story.clean(str(cause))]))
     if isinstance(cause, _NOT_SENT):
-        error = story.error(
+        return story.error(
             errors.NotSentError,
             f"could not connect ({what})",
             "Nothing was acted on. Check the base URL, the network and the proxy settings.",
+            cause,
         )
-        error.__cause__ = cause
-        return error
     if isinstance(cause, Unreadable):
-        error = story.error(errors.UnreadableAnswerError, f"answered, but {cause}", _WRONG_PLACE)
-    else:
-        error = story.error(errors.NoAnswerError, f"got no answer ({what})", "Try again later.")
-    error.__cause__ = cause
-    return _ambiguous(story, error)
+        unreadable = errors.UnreadableAnswerError
+        return story.unclear(unreadable, f"answered, but {cause}", _WRONG_PLACE, cause)
+    return story.unclear(errors.NoAnswerError, f"got no answer ({what})", _LATER, cause)
 
 
 def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
@@ -163,29 +162,9 @@ def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
     kind, remedy = _REMEDIES.get(status, _SERVER_FAILED if status >= 500 else _BAD_REQUEST)  # noqa: PLR2004
     wait = _retry_after(answer.headers)
     asked_to_wait = "" if wait is None else f" and asked to wait {wait:.0f} s"
-    error = story.error(
-        kind,
-        f"answered {status}{asked_to_wait}: {story.quote(answer.body)}",
-        remedy,
-        status=status,
-        retry_after=wait,
-    )
-    could_have_acted = status >= 500 or status == 408  # noqa: PLR2004  # 408: gave up half-way
-    return _ambiguous(story, error) if could_have_acted else error
-
-
-def _ambiguous(story: _Story, error: errors.EmpiricalError) -> errors.EmpiricalError:
-    """Return ``error`` itself, unless a run may have been started without our knowing which."""
-    if not story.call.starts_run:
-        return error
-    unknown = errors.TriggerOutcomeUnknownError(
-        f"{error} It is not known whether a test run was started: look for it at "
-        f"{story.settings.dashboard_url} before you start another one.",
-        status=error.status,
-        retry_after=error.retry_after,
-    )
-    unknown.__cause__ = error
-    return unknown
+    what_came = f"answered {status}{asked_to_wait}: {story.quote(answer.body)}"
+    tell = story.unclear if kind in _MAY_HAVE_ACTED else story.error
+    return tell(kind, what_came, remedy, status=status, retry_after=wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +179,7 @@ class _Story:
         kind: type[errors.EmpiricalError],
         what_came: str,
         remedy: str,
+        cause: BaseException | None = None,
         *,
         status: int | None = None,
         retry_after: float | None = None,
@@ -211,7 +191,7 @@ class _Story:
         url = self.settings.test_run_url(run_id, slug) if run_id and slug else None
         told_already = run_id == self.call.run_id and url is None
         about = "" if told_already else f" Test run {run_id}{f': {url}' if url else ''}."
-        return kind(
+        error = kind(
             f"Could not {self.clean(self.call.asked)}: {self.call.method} "
             f"{self.settings.host}{self.call.path} {what_came}.{about} {remedy}",
             status=status,
@@ -219,6 +199,29 @@ class _Story:
             run_url=url,
             retry_after=retry_after,
         )
+        error.__cause__ = cause
+        return error
+
+    def unclear(
+        self,
+        kind: type[errors.EmpiricalError],
+        what_came: str,
+        remedy: str,
+        cause: BaseException | None = None,
+        **numbers: Any,
+    ) -> errors.EmpiricalError:
+        """Make an error after which it is not clear whether the service has acted.
+
+        If it may have started a run, of which we do not know the id, that is what the error says.
+        """
+        error = self.error(kind, what_came, remedy, cause, **numbers)
+        if not self.call.starts_run:
+            return error
+        unknown = (
+            f"It is not known whether a test run was started: look for it at "
+            f"{self.settings.dashboard_url} before you start another one."
+        )
+        return self.error(errors.TriggerOutcomeUnknownError, what_came, unknown, error, **numbers)
 
     def quote(self, body: bytes) -> str:
         """Return the service's own words, cut and without secrets."""

@@ -167,6 +167,7 @@ STATUSES = [
     (402, BillingError),
     (403, AuthenticationError),
     (404, NotFoundError),
+    (408, NoAnswerError),
     (409, InvalidRequestError),
     (412, AlreadyFinishedError),
     (422, InvalidRequestError),
