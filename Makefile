@@ -19,7 +19,7 @@ $(call ready,airflow-2.11 airflow-3.0): interpreter = >=3.11,<3.13
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test envs lint types lock clean check-python \
+.PHONY: help demo test test-deployments envs lint types lock clean check-python \
 	test-core $(HOST_ENVS:%=test-%) $(ENVS:%=lock-%)
 
 help:  ## Show this list
@@ -40,7 +40,7 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # ---------------------------------------------------------------------------------------------------
 # Check it
 
-test:  ## Everything: lint, types, and the tests in all environments, two at a time
+test:  ## Lint, types, and the tests in all environments, two at a time
 	@$(MAKE) --no-print-directory -j2 envs
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types test-core $(HOST_ENVS:%=test-%)
 
@@ -57,7 +57,11 @@ test-prefect-3.6:  ## Prefect tests on Prefect 3.6
 host = $(firstword $(subst -, ,$(1)))
 
 $(HOST_ENVS:%=test-%): test-%: .venvs/%/.ready
-	.venvs/$*/bin/pytest tests/$(call host,$*) $(PYTEST_ARGS)
+	.venvs/$*/bin/pytest tests/$(call host,$*) -m 'not deployment' $(PYTEST_ARGS)
+
+test-deployments: $(call ready,airflow airflow-2.11)  ## A whole Airflow, and the gate's examples with waits of real length
+	.venvs/airflow/bin/pytest tests/airflow -m deployment $(PYTEST_ARGS)
+	.venvs/airflow-2.11/bin/pytest tests/airflow -m deployment $(PYTEST_ARGS)
 
 lint: $(call ready,core)  ## ruff check and ruff format --check
 	.venvs/core/bin/ruff check .

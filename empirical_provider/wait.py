@@ -140,6 +140,8 @@ def wait_for_test_run(
     timeout: float = 7200.0,
     start_timeout: float | None = None,
     on_progress: Callable[[TestRun], object] | None = None,
+    elapsed: float = 0.0,
+    sleep: Callable[[float], Any] | None = None,
 ) -> Verdict:
     """Wait until a run has finished, and judge it.
 
@@ -154,6 +156,9 @@ def wait_for_test_run(
         timeout: Seconds after which to stop waiting; default 7200.
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
         on_progress: Called with the run whenever its state has changed.
+        elapsed: Seconds that were waited before, elsewhere; both time-outs count them. Default 0.
+        sleep: Called with the seconds to pause between two looks; what it raises ends the wait.
+            Default: the client's own pause.
 
     Returns:
         The verdict; whether it closes the gate is in its ``decision``. A run that has not
@@ -172,8 +177,10 @@ def wait_for_test_run(
         timeout=timeout,
         start_timeout=start_timeout,
         on_progress=on_progress,
+        elapsed=elapsed,
         clock=client._clock,  # noqa: SLF001  # the clock that the client's own pauses go by
     )
+    sleep = sleep or client._sleep  # noqa: SLF001
     while True:
         try:
             wait.saw(client.get_test_run(run_id, retry_for=0))
@@ -182,7 +189,7 @@ def wait_for_test_run(
         pause = wait.pause()
         if wait.verdict is not None:
             return wait.verdict
-        client._sleep(pause)  # noqa: SLF001
+        sleep(pause)
 
 
 async def await_for_test_run(
@@ -194,6 +201,8 @@ async def await_for_test_run(
     timeout: float = 7200.0,  # noqa: ASYNC109  # the twin's name
     start_timeout: float | None = None,
     on_progress: Callable[[TestRun], object] | None = None,
+    elapsed: float = 0.0,
+    sleep: Callable[[float], Any] | None = None,
 ) -> Verdict:
     """Do what `wait_for_test_run` does, with an async client."""
     checks.whole_number("run_id", run_id, at_least=1)
@@ -204,8 +213,10 @@ async def await_for_test_run(
         timeout=timeout,
         start_timeout=start_timeout,
         on_progress=on_progress,
+        elapsed=elapsed,
         clock=client._clock,  # noqa: SLF001  # the clock that the client's own pauses go by
     )
+    sleep = sleep or client._sleep  # noqa: SLF001
     while True:
         try:
             wait.saw(await client.get_test_run(run_id, retry_for=0))
@@ -214,4 +225,4 @@ async def await_for_test_run(
         pause = wait.pause()
         if wait.verdict is not None:
             return wait.verdict
-        await client._sleep(pause)  # noqa: SLF001
+        await sleep(pause)

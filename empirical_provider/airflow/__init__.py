@@ -1,1 +1,1 @@
-"""Empirical for Apache Airflow: a hook with its connection type, operators and their link."""
+"""Empirical for Apache Airflow: a connection type, operators, a sensor and their trigger."""

@@ -55,16 +55,24 @@ class EmpiricalHook(BaseHook):
         """Return the labels of the form for Airflow before 3.2."""
         return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
 
-    def get_conn(self) -> EmpiricalClient:
+    def get_conn(self, **changes: Any) -> EmpiricalClient:
         """Return a client for the connection, to be used as a context manager.
+
+        Args:
+            **changes: Settings of the client that differ from the connection's.
 
         Raises:
             InvalidRequestError: The connection is incomplete or has an unknown extra.
         """
-        return self._client(self._settings())
+        from empirical_provider.client import EmpiricalClient
 
-    async def aget_conn(self) -> AsyncEmpiricalClient:
+        return EmpiricalClient(**{**_for_client(self._settings()), **changes})
+
+    async def aget_conn(self, **changes: Any) -> AsyncEmpiricalClient:
         """Return an async client for the connection, to be used as a context manager.
+
+        Args:
+            **changes: Settings of the client that differ from the connection's.
 
         Raises:
             InvalidRequestError: The connection is incomplete or has an unknown extra.
@@ -72,12 +80,12 @@ class EmpiricalHook(BaseHook):
         from empirical_provider.client import AsyncEmpiricalClient
 
         settings = await in_async(self._settings)
-        return AsyncEmpiricalClient(**_for_client(settings))
+        return AsyncEmpiricalClient(**{**_for_client(settings), **changes})
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the environments, which starts nothing, and say whether that worked."""
         try:
-            with self._client(self._settings(), timeout=10, retry_for=0) as client:
+            with self.get_conn(timeout=10, retry_for=0) as client:
                 slugs = [environment.slug for environment in client.list_environments()]
         except EmpiricalError as error:
             return False, str(error)
@@ -88,11 +96,6 @@ class EmpiricalHook(BaseHook):
         """The environment that the connection names for tasks that name none."""
         environment: str | None = self._settings().get("environment")
         return environment
-
-    def _client(self, settings: Mapping[str, Any], **overrides: Any) -> EmpiricalClient:
-        from empirical_provider.client import EmpiricalClient
-
-        return EmpiricalClient(**{**_for_client(settings), **overrides})
 
     def _settings(self) -> dict[str, Any]:
         """Read the connection, once: on Airflow 3 every look-up is a request."""

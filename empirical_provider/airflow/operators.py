@@ -1,24 +1,26 @@
-"""The operators."""
+"""The operator that starts a test run, and waits for its verdict if asked to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from empirical_provider import checks
+from empirical_provider.airflow import xcom
 from empirical_provider.airflow.links import EmpiricalTestRunLink
 from empirical_provider.airflow.rendered import HiddenValues, as_boolean, as_integer
 from empirical_provider.airflow.versions import (
     BaseOperator,
     BaseOperatorLink,
-    fail_without_retry,
     mask_secret,
     task_url,
 )
-from empirical_provider.airflow.xcom import push_test_run
-from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.airflow.waiting import WaitsForTestRun, final
+from empirical_provider.policy import GatePolicy
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.hooks import EmpiricalHook
+    from empirical_provider.models import TestRun
     from empirical_provider.request import TestRunRequest
 
 __all__ = ["EmpiricalTriggerTestRunOperator"]
@@ -38,12 +40,15 @@ _REQUEST_FIELDS = (
 )
 
 
-class EmpiricalTriggerTestRunOperator(BaseOperator):
-    """Start a test run on Empirical and hand its id on.
+class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
+    """Start a test run on Empirical and hand its id on; wait for its verdict if asked to.
 
-    Returns the run's id (an integer). XComs, pushed as soon as they are known: ``test_run_id``,
-    ``test_run_url``, and ``test_run`` (a dict of id, state, url, branch, created_at). The extra
-    link "Empirical test run" opens the run's page from the moment the run exists.
+    Returns the run's id (an integer), waiting or not. XComs, pushed as soon as they are known:
+    ``test_run_id``, ``test_run_url``, ``test_run`` (a dict of id, state, url, branch, created_at)
+    and, after a wait, ``verdict`` (a dict: `empirical_provider.Verdict`). The extra link
+    "Empirical test run" opens the run's page from the moment the run exists. Events of the task's
+    asset outlets carry test_run_id and test_run_url in their ``extra``, and after a wait outcome
+    and counts.
 
     Every field of the request is templated, nested values too, and has the meaning that
     `empirical_provider.TestRunRequest` describes. Values of overrides are kept out of logs and of
@@ -66,8 +71,26 @@ class EmpiricalTriggerTestRunOperator(BaseOperator):
             run_id, task_id, map_index, logical_date, task_url. The user's own keys win.
             Default True.
         empirical_conn_id: Id of the connection; default ``empirical_default``.
+        wait_for_completion: Whether to wait until the run has finished and to fail the task unless
+            the gate opens; default False.
+        deferrable: Whether to wait in the triggerer, without holding a worker; default: Airflow's
+            ``[operators] default_deferrable``.
+        poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
+        timeout: Seconds from the task's start after which to stop waiting; default 7200. An
+            ``execution_timeout`` that is shorter counts instead, less a tenth of it (at most 30 s),
+            across a deferral, too.
+        start_timeout: Seconds within which the run must leave pending and queued; default: any.
+        policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
+            everything but passed tests closes the gate.
+        cancel_on_kill: Whether to cancel the run when somebody ends the task, but for a deferred
+            one before Airflow 3.3, which tells nobody; default True.
+        cancel_on_timeout: Whether to cancel the run when we stop waiting for it; default False.
 
     Raises:
+        EmpiricalTestsFailedError: The tests failed; an AirflowFailException, so that no retry is
+            burned. Every other way to close the gate has a class of its own, which may be retried:
+            see `empirical_provider.airflow.exceptions`.
+        AirflowSkipException: The policy skips the task.
         AirflowFailException: An error that no retry mends, or where a retry might start a second
             run; the cause is one of `empirical_provider.exceptions`.
         EmpiricalError: An error that may pass; nothing was started.
@@ -98,6 +121,14 @@ class EmpiricalTriggerTestRunOperator(BaseOperator):
         concurrency: Mapping[str, str] | None = None,
         add_context_metadata: bool = True,
         empirical_conn_id: str = "empirical_default",
+        wait_for_completion: bool = False,
+        deferrable: bool | None = None,
+        poll_interval: float = 10.0,
+        timeout: float = 7200.0,
+        start_timeout: float | None = None,
+        policy: GatePolicy | Mapping[str, Any] | None = None,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -114,6 +145,14 @@ class EmpiricalTriggerTestRunOperator(BaseOperator):
         self.concurrency = concurrency
         self.add_context_metadata = add_context_metadata
         self.empirical_conn_id = empirical_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = checks.number("poll_interval", poll_interval)
+        self.timeout = checks.number("timeout", timeout)
+        self.start_timeout = start_timeout and checks.number("start_timeout", start_timeout)
+        self.policy = GatePolicy.of(policy)
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
 
     def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
         """Hide the overrides as soon as they are rendered, before Airflow stores the fields.
@@ -129,24 +168,40 @@ class EmpiricalTriggerTestRunOperator(BaseOperator):
             self.environment_variables_overrides = hidden  # type: ignore[assignment]
 
     def execute(self, context: Any) -> int:
-        """Start the run; return its id."""
+        """Start the run, and wait for its verdict if asked to; return its id."""
+        run = self._start(context)
+        if self.wait_for_completion:
+            return self._gate(context).run_id
+        self._tell_outlets(context, test_run_id=run.id, test_run_url=run.url)
+        return run.id
+
+    def _start(self, context: Any) -> TestRun:
         from empirical_provider.airflow.hooks import EmpiricalHook
         from empirical_provider.trigger import trigger_test_run
 
         ti = context["ti"]
-        try:
-            hook = EmpiricalHook(self.empirical_conn_id)
-            request = self._request(context, hook)
-            with hook.get_conn() as client:
-                run = trigger_test_run(
-                    client, request, on_started=lambda started: push_test_run(ti, started)
-                )
-        except EmpiricalError as error:
-            if error.may_pass:
-                raise
-            raise fail_without_retry(str(error)) from error
-        push_test_run(ti, run)
-        return run.id
+
+        def on_started(run: TestRun) -> None:
+            self._run_id = run.id
+            xcom.push_test_run(ti, run)
+            if self._killed:  # while nobody knew which run to cancel
+                self.on_kill()
+
+        with final():
+            self._hook = EmpiricalHook(self.empirical_conn_id)
+            request = self._request(context, self._hook)
+            with self._hook.get_conn() as client:
+                run = trigger_test_run(client, request, on_started=on_started)
+        xcom.push_test_run(ti, run)
+        self._stop_if_killed()
+        return run
+
+    def _awaited(self, context: Any) -> int:
+        run_id: int = self._run_id or xcom.pull(context["ti"], xcom.TEST_RUN_ID)
+        return run_id
+
+    def _interval(self) -> float:
+        return self.poll_interval
 
     def _request(self, context: Any, hook: EmpiricalHook) -> TestRunRequest:
         """Make the core's request of the rendered fields."""

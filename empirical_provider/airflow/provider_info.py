@@ -69,7 +69,22 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Empirical",
-                "python-modules": ["empirical_provider.airflow.operators"],
+                "python-modules": [
+                    "empirical_provider.airflow.branching",
+                    "empirical_provider.airflow.operators",
+                ],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "Empirical",
+                "python-modules": ["empirical_provider.airflow.sensors"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "Empirical",
+                "python-modules": ["empirical_provider.airflow.triggers"],
             }
         ],
         "connection-types": [

@@ -9,12 +9,29 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["HiddenValues", "as_boolean", "as_integer", "as_number"]
+from empirical_provider.exceptions import InvalidRequestError
+
+__all__ = ["HiddenValues", "as_boolean", "as_integer", "as_number", "as_run_id"]
 
 
 def as_integer(value: Any) -> Any:
     """Return the integer that a text holds, else the value as it is."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value) else value
+
+
+def as_run_id(value: Any) -> int:
+    """Return the id of a run, given as a number or as a text of digits.
+
+    Raises:
+        InvalidRequestError: It is neither; an empty template or "None" is the usual case.
+    """
+    run_id = as_integer(value)
+    if not isinstance(run_id, int) or isinstance(run_id, bool) or run_id < 1:
+        raise InvalidRequestError(
+            f"test_run_id must be the id of a test run, a whole number of at least 1, "
+            f"not {str(value)[:50]!r} ({type(value).__name__})."
+        )
+    return run_id
 
 
 def as_number(value: Any) -> Any:

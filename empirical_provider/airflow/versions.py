@@ -6,19 +6,31 @@ Airflow 2.11 has it under ``airflow.models`` and friends; 3.0 began to move it t
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 __all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "BaseBranchOperator",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
+    "BaseSensorOperator",
+    "BaseTrigger",
+    "TriggerEvent",
+    "default_deferrable",
     "fail_without_retry",
     "find",
     "in_async",
     "mask_secret",
     "read_xcom",
+    "started_at",
     "task_url",
 ]
 
@@ -37,22 +49,77 @@ def find(*places: str) -> Any:
 
 
 if TYPE_CHECKING:  # types are checked against the newest Airflow
-    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
-else:
-    BaseHook = find("airflow.sdk:BaseHook", "airflow.hooks.base:BaseHook")
-    BaseOperator = find("airflow.sdk:BaseOperator", "airflow.models.baseoperator:BaseOperator")
-    BaseOperatorLink = find(
-        "airflow.sdk:BaseOperatorLink", "airflow.models.baseoperatorlink:BaseOperatorLink"
+    from airflow.providers.standard.operators.branch import BaseBranchOperator
+    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSkipException,
+        AirflowTaskTimeout,
     )
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+_PLACES = {
+    "BaseBranchOperator": (
+        "airflow.providers.standard.operators.branch:BaseBranchOperator",
+        "airflow.operators.branch:BaseBranchOperator",
+    ),
+    "BaseHook": ("airflow.sdk:BaseHook", "airflow.hooks.base:BaseHook"),
+    "BaseOperator": ("airflow.sdk:BaseOperator", "airflow.models.baseoperator:BaseOperator"),
+    "BaseOperatorLink": (
+        "airflow.sdk:BaseOperatorLink",
+        "airflow.models.baseoperatorlink:BaseOperatorLink",
+    ),
+    "BaseSensorOperator": (
+        "airflow.sdk:BaseSensorOperator",
+        "airflow.sensors.base:BaseSensorOperator",
+    ),
+    "BaseTrigger": ("airflow.triggers.base:BaseTrigger",),
+    "TriggerEvent": ("airflow.triggers.base:TriggerEvent",),
+    **{
+        name: (f"airflow.sdk.exceptions:{name}", f"airflow.exceptions:{name}")
+        for name in (
+            "AirflowException",
+            "AirflowFailException",
+            "AirflowRescheduleException",
+            "AirflowSkipException",
+            "AirflowTaskTimeout",
+        )
+    },
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Find what Airflow has under this name, on first use: a DAG's parsing pays for no more."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = find(*_PLACES[name])
+    return found
 
 
 def fail_without_retry(message: str) -> Exception:
     """Return the exception that makes Airflow fail a task for good, whatever its retries."""
-    fail = find(
-        "airflow.sdk.exceptions:AirflowFailException", "airflow.exceptions:AirflowFailException"
-    )
-    failure: Exception = fail(message)
-    return failure
+    from empirical_provider.airflow.versions import AirflowFailException
+
+    return AirflowFailException(message)
+
+
+def default_deferrable() -> bool:
+    """Return whether tasks defer that do not say: ``[operators] default_deferrable``."""
+    configured = find("airflow.configuration:conf").getboolean
+    return bool(configured("operators", "default_deferrable", fallback=False))
+
+
+def started_at(context: Any) -> float:
+    """Return when a task began, in seconds since the epoch, before any reschedule or deferral.
+
+    Before 3.3 a task that was deferred begins anew.
+    """
+    ti = context["ti"]
+    first_reschedule = getattr(ti, "get_first_reschedule_date", None)  # 2.11 puts it in start_date
+    began = (first_reschedule(context) if first_reschedule else None) or ti.start_date
+    return float(began.timestamp()) if began else time.time()
 
 
 def mask_secret(value: str) -> None:

@@ -74,6 +74,13 @@ def connection(
     return fields
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let triggers look at once: in process there is no race to lose."""
+    task = "empirical_provider.airflow.waiting.WaitsForTestRun"
+    monkeypatch.setattr(f"{task}.first_poll_delay", 0.0)
+
+
 class DagRun:
     """A DAG run made by `airflow dags test`, and what it left in the database."""
 

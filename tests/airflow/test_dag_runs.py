@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow import settings
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 
@@ -35,7 +36,10 @@ def link_of(run: DagRun, task_id: str, file: Path) -> str:
         [ti] = session.query(TaskInstance).filter_by(
             dag_id=run.dag_id, run_id=run.run_id, task_id=task_id
         )
-        return str(stored.get_task(task_id).get_extra_links(ti, "Empirical test run"))
+        link = str(stored.get_task(task_id).get_extra_links(ti, "Empirical test run"))
+    # SQLite must not stay open here: `leaks` reads its file, and closing that drops SQLite's locks.
+    settings.engine.dispose()
+    return link
 
 
 def test_the_example_hands_the_run_on(run_dag: Callable[..., DagRun], empirical: Emulator) -> None:

@@ -30,7 +30,7 @@ def test_everything_that_the_info_names_is_there() -> None:
     """Each module and class named in the info can be imported."""
     info = get_provider_info()
     assert info["package-name"] == distribution("empirical-provider").metadata["name"]
-    for kind in ("hooks", "operators"):
+    for kind in ("hooks", "operators", "sensors", "triggers"):
         for entry in info[kind]:
             for module in entry["python-modules"]:
                 importlib.import_module(module)
@@ -76,15 +76,24 @@ def test_the_hooks_own_form_agrees_with_the_info() -> None:
     assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}
 
 
-def test_parsing_a_dag_loads_no_client() -> None:
-    """The operator's module, which every process that parses a DAG imports, loads no client."""
+@pytest.mark.parametrize("module", ["operators", "sensors", "branching"])
+def test_parsing_a_dag_loads_no_client(module: str) -> None:
+    """The modules that every process imports that parses a DAG load no client and no trigger."""
     code = (
-        "import sys; import empirical_provider.airflow.operators;"
+        f"import sys; import empirical_provider.airflow.{module};"
         "print(sorted(m for m in sys.modules if m.startswith('empirical_provider')))"
     )
     done = subprocess.run(  # noqa: S603  # our own interpreter and our own code
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     loaded = done.stdout.strip().splitlines()[-1]
-    for heavy in ("client", "trigger", "outcomes", "endpoints", "hooks"):
+    for heavy in (
+        "client",
+        "trigger",
+        "wait",
+        "verdict",
+        "outcomes",
+        "airflow.triggers",
+        "airflow.hooks",
+    ):
         assert f"empirical_provider.{heavy}'" not in loaded

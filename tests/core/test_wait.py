@@ -201,6 +201,37 @@ def test_a_wait_that_goes_on_counts_what_was_waited_before() -> None:
     assert wait.pause() == pytest.approx(5)
 
 
+def test_both_clocks_count_what_was_waited_elsewhere(empirical: Emulator, ask: Twin) -> None:
+    """A host that takes a wait up again gives the time that is gone, and the message counts it."""
+    empirical.script("staging", "stuck")
+    run = ask("trigger", STAGING)
+    verdict = ask.wait_for_test_run(run.id, timeout=100, elapsed=95)
+    assert sum(ask.slept) == pytest.approx(5)
+    assert verdict.elapsed_seconds == 100
+    assert "after 100 s, and the time-out is 100 s." in verdict.summary
+
+
+def test_a_host_may_do_something_else_than_sleep(empirical: Emulator, ask: Twin) -> None:
+    """The pause is handed to the host, and what the host raises there ends the wait."""
+    paused: list[float] = []
+
+    class InsteadError(Exception):
+        pass
+
+    def instead(seconds: float) -> None:
+        paused.append(seconds)
+        raise InsteadError
+
+    run = ask("trigger", STAGING)
+    with pytest.raises(InsteadError):
+        ask.wait_for_test_run(run.id, sleep=instead)
+    assert 9 <= paused[0] <= 11
+    assert len(paused) == 1
+    assert ask.slept == []
+    empirical.set_state(run.id, "ended")
+    assert ask.wait_for_test_run(run.id, sleep=instead).outcome == Outcome.PASSED
+
+
 def test_cancelling_the_async_wait_gets_through(empirical: Emulator, api_key: str) -> None:
     """A cancelled task stops waiting at once; nothing swallows the cancellation."""
 

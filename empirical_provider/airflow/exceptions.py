@@ -1,0 +1,101 @@
+"""What a task raises when the gate stays closed: Airflow's exceptions and the core's in one.
+
+::
+
+    AirflowException
+    ├── AirflowFailException                  no retry is burned
+    │   ├── EmpiricalTestsFailedError         tests failed
+    │   └── EmpiricalGateClosedError          the tests passed, and the policy closes the gate then
+    ├── EmpiricalRunErroredError              the run has no usable result
+    ├── EmpiricalRunCancelledError            somebody cancelled the run
+    ├── EmpiricalRunSupersededError           a newer run took its place
+    ├── EmpiricalNoTestsError                 too few tests ran
+    ├── EmpiricalWaitTimedOutError            we stopped waiting; the run's fate is not known
+    └── EmpiricalTaskKilledError              the task was ended from outside while it waited
+
+Each but the last is also the core's error of the same outcome, so that
+``except empirical_provider.TestsFailedError`` catches it, and carries ``verdict`` (plain data),
+``run_id`` and ``run_url``. The text starts with the run and holds its link.
+"""
+
+from __future__ import annotations
+
+from empirical_provider import exceptions as core
+from empirical_provider.airflow.versions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+)
+from empirical_provider.policy import Decision, Outcome
+from empirical_provider.verdict import Verdict
+
+__all__ = [
+    "EmpiricalGateClosedError",
+    "EmpiricalNoTestsError",
+    "EmpiricalRunCancelledError",
+    "EmpiricalRunErroredError",
+    "EmpiricalRunSupersededError",
+    "EmpiricalTaskKilledError",
+    "EmpiricalTestsFailedError",
+    "EmpiricalWaitTimedOutError",
+    "raise_if_closed",
+]
+
+
+class EmpiricalTestsFailedError(core.TestsFailedError, AirflowFailException):
+    """Tests failed. The task fails without a retry: running them again is no remedy."""
+
+
+class EmpiricalGateClosedError(core.GateClosedError, AirflowFailException):
+    """The tests passed, and the policy closes the gate even so. The task fails without a retry."""
+
+
+class EmpiricalRunErroredError(core.RunErroredError, AirflowException):
+    """The run has no usable result."""
+
+
+class EmpiricalRunCancelledError(core.RunCancelledError, AirflowException):
+    """Somebody cancelled the run, or a concurrency limit did."""
+
+
+class EmpiricalRunSupersededError(core.RunSupersededError, AirflowException):
+    """A newer run took the place of this one."""
+
+
+class EmpiricalNoTestsError(core.NoTestsError, AirflowException):
+    """Fewer tests ran than the policy asks for."""
+
+
+class EmpiricalWaitTimedOutError(core.WaitTimedOutError, AirflowException):
+    """We stopped waiting; the run's fate is not known."""
+
+
+class EmpiricalTaskKilledError(core.EmpiricalError, AirflowException):
+    """The task was ended from outside while it waited; there is no verdict."""
+
+
+_CLASSES: dict[Outcome, type[core.GateClosedError]] = {
+    Outcome.PASSED: EmpiricalGateClosedError,
+    Outcome.FAILED: EmpiricalTestsFailedError,
+    Outcome.ERROR: EmpiricalRunErroredError,
+    Outcome.CANCELLED: EmpiricalRunCancelledError,
+    Outcome.SUPERSEDED: EmpiricalRunSupersededError,
+    Outcome.NO_TESTS: EmpiricalNoTestsError,
+    Outcome.TIMED_OUT: EmpiricalWaitTimedOutError,
+}
+
+
+def raise_if_closed(verdict: Verdict) -> None:
+    """Raise what Airflow needs to know of a verdict; return if the gate is open.
+
+    Raises:
+        GateClosedError: The gate stays closed; the class is one of this module's.
+        AirflowSkipException: The policy skips the task.
+    """
+    if verdict.decision == Decision.SKIP:
+        raise AirflowSkipException(verdict.summary)
+    if verdict.decision == Decision.FAIL:
+        error = verdict.error()
+        raise _CLASSES[verdict.outcome](
+            str(error), verdict=error.verdict, run_id=error.run_id, run_url=error.run_url
+        )

@@ -1,0 +1,298 @@
+"""How a task waits for a test run, and what it makes of the verdict: for operator and sensor.
+
+The wait is the core's. The ways to wait differ in one thing only: in what the task does instead of
+sleeping between two looks. It sleeps, or it defers, or (a sensor) has itself rescheduled.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from empirical_provider.airflow import xcom
+from empirical_provider.airflow.versions import (
+    AirflowException,
+    default_deferrable,
+    fail_without_retry,
+    started_at,
+)
+from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
+
+if TYPE_CHECKING:
+    from empirical_provider.airflow.hooks import EmpiricalHook
+    from empirical_provider.policy import GatePolicy
+    from empirical_provider.verdict import Verdict
+
+__all__ = ["WaitsForTestRun", "final"]
+
+log = logging.getLogger(__name__)
+
+_CANCEL_TIMEOUT = 1.3
+"""Seconds to connect, and then to answer, for a cancel: Airflow kills a task 5 s after SIGTERM."""
+
+_SLICE = 0.2
+"""Seconds after which a sleeping task looks whether it has been ended."""
+
+
+@contextmanager
+def final() -> Iterator[None]:
+    """Make errors of the core final, unless they may pass: no retry mends the others."""
+    try:
+        yield
+    except EmpiricalError as error:
+        if error.may_pass or isinstance(error, AirflowException):
+            raise
+        raise fail_without_retry(str(error)) from error
+
+
+class WaitsForTestRun:
+    """Mixin of the tasks that wait for a run; it stands before Airflow's base class."""
+
+    empirical_conn_id: str
+    policy: GatePolicy
+    timeout: float
+    start_timeout: float | None
+    deferrable: bool | None
+    cancel_on_kill: bool = False
+    cancel_on_timeout: bool = False
+    if TYPE_CHECKING:
+        execution_timeout: timedelta | None
+        outlets: list[Any]
+        defer: Callable[..., Any]
+
+    first_poll_delay: ClassVar[float] = 10.0
+    """Seconds from the deferral to the trigger's first look (apache/airflow#67287)."""
+
+    backstop: ClassVar[float] = 60.0
+    """Seconds after the deadline at which Airflow itself ends a deferral whose trigger does not."""
+
+    # What `on_kill` needs stands here before it can be called: it must ask Airflow for nothing.
+    _hook: EmpiricalHook | None = None
+    _run_id: int | None = None
+    _killed: bool = False
+
+    def _awaited(self, context: Any) -> int:
+        """Return the id of the run that the task waits for, also after a deferral."""
+        raise NotImplementedError
+
+    def _interval(self) -> float:
+        """Return the seconds between two looks."""
+        raise NotImplementedError
+
+    def _instead_of_sleeping(self, context: Any) -> Callable[[float], Any]:
+        """Return what is done between two looks."""
+        return (lambda pause: self._defer(context, pause)) if self._defers() else self._sleep
+
+    def _defers(self) -> bool:
+        return default_deferrable() if self.deferrable is None else self.deferrable
+
+    # The wait
+
+    def _gate(self, context: Any) -> Verdict:
+        """Wait for the run in the way that was asked for; return once the gate is open."""
+        return self._conclude(context, self._wait(context, self._instead_of_sleeping(context)))
+
+    def _wait(
+        self, context: Any, sleep: Callable[[float], Any], *, elapsed: float = 0.0
+    ) -> Verdict:
+        """Wait for the run; ``elapsed`` are the seconds that are gone at least."""
+        from empirical_provider.airflow.hooks import EmpiricalHook
+        from empirical_provider.airflow.versions import AirflowTaskTimeout
+        from empirical_provider.wait import wait_for_test_run
+
+        self._run_id = run_id = self._awaited(context)
+        self._hook = self._hook or EmpiricalHook(self.empirical_conn_id)
+        with final(), self._hook.get_conn() as client:
+            try:
+                return wait_for_test_run(
+                    client,
+                    run_id,
+                    policy=self.policy,
+                    poll_interval=self._interval(),
+                    timeout=self._time_out(),
+                    start_timeout=self.start_timeout,
+                    elapsed=max(elapsed, time.time() - started_at(context)),
+                    sleep=sleep,
+                )
+            except AirflowTaskTimeout:
+                return self._unknown(context, "execution_timeout is up.")
+
+    def _time_out(self) -> float:
+        """Return the seconds from the task's start to the deadline.
+
+        It ends a little before ``execution_timeout``, which Airflow would enforce with a message
+        that names no run; across a deferral Airflow does not count it at all.
+        """
+        limit = self.execution_timeout.total_seconds() if self.execution_timeout else None
+        return self.timeout if limit is None else min(self.timeout, limit - min(30.0, limit / 10))
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, unless the task is ended meanwhile: Airflow 3 goes on with `execute` then."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._stop_if_killed()
+            time.sleep(min(left, _SLICE))
+        self._stop_if_killed()
+
+    def _defer(self, context: Any, pause: float) -> None:
+        """Leave the wait to the trigger."""
+        from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
+
+        self._stop_if_killed()
+        began, now = started_at(context), time.time()
+        deadline = began + self._time_out()
+        trigger = EmpiricalTestRunTrigger(
+            test_run_id=self._awaited(context),
+            empirical_conn_id=self.empirical_conn_id,
+            started_at=began,
+            deadline=deadline,
+            start_deadline=None if self.start_timeout is None else began + self.start_timeout,
+            poll_interval=self._interval(),
+            policy=self.policy.as_dict(),
+            first_poll_at=now + max(pause, self.first_poll_delay),
+            cancel_on_kill=self.cancel_on_kill,
+        )
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(0.0, deadline - now) + self.backstop),
+        )
+
+    def execute_complete(self, context: Any, event: Any = None) -> int:
+        """Go on with what the trigger has found; return the run's id.
+
+        Raises:
+            AirflowFailException: The tests failed; or there can be no verdict.
+            GateClosedError: The gate stays closed for another reason.
+            AirflowSkipException: The policy skips the task.
+        """
+        from empirical_provider.airflow.events import verdict_of
+
+        with final():
+            try:
+                verdict = verdict_of(event)
+            except ValueError as error:
+                if isinstance(error, EmpiricalError):
+                    raise
+                raise EmpiricalError(
+                    f"{self._named(context)}: the trigger's event is not understood: {error}."
+                ) from error
+        return self._conclude(context, verdict).run_id
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
+    ) -> Any:
+        """Go on after a deferral, also where Airflow has none of our events to go on with.
+
+        Airflow's own time-out of the deferral leads to a last look. Where the trigger failed, the
+        task goes on waiting itself: the run is under way, whatever became of the trigger.
+        """
+        if next_method != "__fail__":
+            # Not by way of the base class: that of the sensors rewrites what is raised.
+            return getattr(self, next_method)(context, **(next_kwargs or {}))
+        given = next_kwargs or {}
+        why = str(given.get("error", "unknown"))
+        log.error("%s: the deferral failed: %s", self._named(context), why)
+        if given.get("traceback"):
+            log.error("The trigger failed:\n%s", "\n".join(given["traceback"]))
+        timed_out = "timeout" in why.lower()
+        verdict = self._wait(context, self._sleep, elapsed=self._time_out() if timed_out else 0.0)
+        return self._conclude(context, verdict).run_id
+
+    # What comes of it
+
+    def _conclude(self, context: Any, verdict: Verdict) -> Verdict:
+        """Hand the verdict on, and raise unless the gate is open."""
+        from empirical_provider.airflow.exceptions import raise_if_closed
+        from empirical_provider.policy import Outcome
+
+        told = {name: n for name, n in verdict.as_dict()["counts"].items() if n is not None}
+        counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in told.items())
+        log.info("Test run %s: %s", verdict.run_id, verdict.url or "(page not known)")
+        log.info(
+            "Verdict: %s, so the gate says %s. Tests: %s. Waited: %.0f s.",
+            verdict.outcome,
+            verdict.decision,
+            counts or "not told",
+            verdict.elapsed_seconds or 0.0,
+        )
+        xcom.push_verdict(context["ti"], verdict)
+        if verdict.outcome == Outcome.TIMED_OUT and self.cancel_on_timeout:
+            self._run_id = verdict.run_id
+            self._cancel("The Airflow task that waited for it has timed out.")
+        raise_if_closed(verdict)
+        self._tell_outlets(
+            context,
+            test_run_id=verdict.run_id,
+            test_run_url=verdict.url,
+            outcome=str(verdict.outcome),
+            counts=verdict.as_dict()["counts"],
+        )
+        return verdict
+
+    def _tell_outlets(self, context: Any, **extra: Any) -> None:
+        """Add to the events of the task's assets what a consumer of them needs to know."""
+        events = context.get("outlet_events")
+        if events is None:
+            return
+        for outlet in self.outlets or ():
+            try:
+                events[outlet].extra.update(extra)
+            except (TypeError, ValueError):  # lineage, say: not everything in outlets has events
+                continue
+
+    def _unknown(self, context: Any, why: str) -> Verdict:
+        """Return the verdict on a run that is not waited for any longer."""
+        from empirical_provider.models import TestRun, TestRunState
+        from empirical_provider.verdict import judge
+
+        url = xcom.pull(context["ti"], xcom.TEST_RUN_URL)
+        run = TestRun(id=self._awaited(context), state=TestRunState("unknown"), url=url)
+        waited = time.time() - started_at(context)
+        return judge(run, self.policy, elapsed_seconds=waited, timed_out=why)
+
+    def _named(self, context: Any) -> str:
+        """Name the run and its page in a message."""
+        url = xcom.pull(context["ti"], xcom.TEST_RUN_URL)
+        return f"Empirical test run {self._awaited(context)}{f' ({url})' if url else ''}"
+
+    # The end from outside
+
+    def on_kill(self) -> None:
+        """Cancel the run, if that was asked for: somebody has ended the task. One call, under 3 s.
+
+        Airflow 3 calls this on SIGTERM and goes on with `execute`, which stops at its next pause.
+        """
+        self._killed = True
+        if self.cancel_on_kill:
+            self._cancel("The Airflow task that waited for it was ended.")
+
+    def _cancel(self, reason: str) -> None:
+        if self._run_id is None:
+            return
+        from empirical_provider.airflow.hooks import EmpiricalHook
+
+        self._hook = self._hook or EmpiricalHook(self.empirical_conn_id)
+        try:
+            with self._hook.get_conn(timeout=_CANCEL_TIMEOUT, retry_for=0) as client:
+                client.cancel_test_run(self._run_id, reason=reason)
+        except AlreadyFinishedError:
+            log.info("Test run %s has finished already.", self._run_id)
+        except EmpiricalError as error:
+            log.warning("Test run %s could not be cancelled: %s", self._run_id, error)
+        else:
+            log.info("Test run %s is being cancelled: %s", self._run_id, reason)
+
+    def _stop_if_killed(self) -> None:
+        if self._killed:
+            from empirical_provider.airflow.exceptions import EmpiricalTaskKilledError
+
+            left = "it was asked to stop" if self.cancel_on_kill else "it goes on"
+            raise EmpiricalTaskKilledError(
+                f"Empirical test run {self._run_id}: the task that waited was ended; {left}.",
+                run_id=self._run_id,
+            )

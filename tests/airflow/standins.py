@@ -1,0 +1,101 @@
+"""Tasks run in process: stand-ins for what Airflow gives them, and one way to run any mode."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
+from empirical_provider.airflow.sensors import EmpiricalTestRunSensor
+from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
+from empirical_provider.airflow.versions import find
+
+AirflowFailException = find(
+    "airflow.sdk.exceptions:AirflowFailException", "airflow.exceptions:AirflowFailException"
+)
+AirflowRescheduleException = find(
+    "airflow.sdk.exceptions:AirflowRescheduleException",
+    "airflow.exceptions:AirflowRescheduleException",
+)
+AirflowSkipException = find(
+    "airflow.sdk.exceptions:AirflowSkipException", "airflow.exceptions:AirflowSkipException"
+)
+AirflowTaskTimeout = find(
+    "airflow.sdk.exceptions:AirflowTaskTimeout", "airflow.exceptions:AirflowTaskTimeout"
+)
+TaskDeferred = find("airflow.sdk.exceptions:TaskDeferred", "airflow.exceptions:TaskDeferred")
+
+
+class TaskInstance:
+    """Stands in for Airflow's, which needs a whole DAG run; keeps what is pushed."""
+
+    dag_id, run_id, task_id, map_index = "release", "manual__1", "e2e", -1
+
+    def __init__(self) -> None:
+        self.start_date = datetime.now(UTC)
+        self.xcoms: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int = -1) -> Any:
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.xcoms.get(key)
+
+
+def context_of(ti: TaskInstance, **more: Any) -> dict[str, Any]:
+    return {"ti": ti, "logical_date": None, **more}
+
+
+def gate(**fields: Any) -> EmpiricalTriggerTestRunOperator:
+    """Return an operator that waits, quickly."""
+    given = {"environment": "staging", "wait_for_completion": True, "poll_interval": 0.02}
+    return EmpiricalTriggerTestRunOperator(task_id="e2e", **{**given, **fields})
+
+
+def sensor(**fields: Any) -> EmpiricalTestRunSensor:
+    """Return a sensor that looks often."""
+    return EmpiricalTestRunSensor(task_id="e2e", **{"poke_interval": 0.02, **fields})
+
+
+def stored(trigger: Any) -> EmpiricalTestRunTrigger:
+    """Return a trigger as it comes out of Airflow's database."""
+    path, kwargs = trigger.serialize()
+    return find(path.replace(".Empirical", ":Empirical"))(**json.loads(json.dumps(kwargs)))
+
+
+def event_of(trigger: EmpiricalTestRunTrigger) -> Any:
+    """Run a trigger until its event; return the event as it comes out of Airflow's database."""
+
+    async def first() -> Any:
+        async with contextlib.aclosing(trigger.run()) as events:
+            return [event.payload async for event in events]
+
+    [payload] = asyncio.run(first())
+    return json.loads(json.dumps(payload))
+
+
+def run(task: Any, ti: TaskInstance, **more: Any) -> Any:
+    """Run a task to its end, whatever it waits by, in a new process each time Airflow would."""
+    context = context_of(ti, **more)
+    try:
+        while True:
+            try:
+                return task.execute(context)
+            except AirflowRescheduleException:
+                continue
+    except TaskDeferred as deferred:
+        event = event_of(stored(deferred.trigger))
+        kwargs = {**(deferred.kwargs or {}), "event": event}
+        resumed = again(task)
+        return resumed.resume_execution(deferred.method_name, kwargs, context)
+
+
+def again(task: Any) -> Any:
+    """Return the task as a new process has it: without what the first one knew."""
+    for name in ("_run_id", "_hook", "_killed"):
+        task.__dict__.pop(name, None)
+    return task

@@ -1,0 +1,223 @@
+"""How a wait ends from outside: a kill, Airflow's time-outs, a trigger that failed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from empirical_provider.airflow.exceptions import (
+    EmpiricalTaskKilledError,
+    EmpiricalTestsFailedError,
+    EmpiricalWaitTimedOutError,
+)
+from tests.airflow.standins import (
+    AirflowTaskTimeout,
+    TaskDeferred,
+    TaskInstance,
+    again,
+    context_of,
+    gate,
+    run,
+    sensor,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from empirical_provider.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("connection", "at_once")
+
+
+def asked(empirical: Emulator, endpoint: str) -> int:
+    return sum(each.endpoint == endpoint for each in empirical.requests)
+
+
+@contextlib.contextmanager
+def terminated(task: Any, empirical: Emulator, *, once: str) -> Iterator[None]:
+    """Send this process SIGTERM when a request has come in; handle it as Airflow 3 does."""
+
+    def send() -> None:
+        end = time.monotonic() + 10
+        while not asked(empirical, once) and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.join()
+        signal.signal(signal.SIGTERM, before)
+
+
+def deferred(ti: TaskInstance, **fields: Any) -> Any:
+    """Return a task that has deferred, as the process has it that goes on with it."""
+    task = gate(deferrable=True, **fields)
+    with pytest.raises(TaskDeferred):
+        task.execute(context_of(ti))
+    return again(task)
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_killed_worker_cancels_the_run_and_stops_waiting(
+    cancel: bool, empirical: Emulator
+) -> None:
+    """SIGTERM makes one cancel call and ends the wait in time, although `execute` continues."""
+    empirical.script("staging", "stuck")
+    task = gate(poll_interval=60, cancel_on_kill=cancel)
+    began = time.monotonic()
+    with (
+        terminated(task, empirical, once="get_test_run"),
+        pytest.raises(EmpiricalTaskKilledError) as error,
+    ):
+        run(task, TaskInstance())
+    assert time.monotonic() - began < 4
+    assert error.value.run_id == empirical.runs[0].id
+    assert asked(empirical, "cancel_test_run") == int(cancel)
+
+
+def test_a_kill_while_the_run_is_being_started_cancels_it_afterwards(empirical: Emulator) -> None:
+    """A run whose id nobody knew at the kill is cancelled, once, as soon as the id is known."""
+    empirical.fault("trigger", "delay", when="after", delay=0.5)
+    task = gate(wait_for_completion=False)
+    with (
+        terminated(task, empirical, once="trigger"),
+        pytest.raises(EmpiricalTaskKilledError),
+    ):
+        run(task, TaskInstance())
+    assert asked(empirical, "cancel_test_run") == 1
+    assert empirical.runs[0].state in {"cancelling", "cancelled"}
+
+
+@pytest.mark.parametrize("effect", ["status", "delay"])
+def test_a_cancel_call_is_made_once_and_is_short(effect: str, empirical: Emulator) -> None:
+    """Airflow kills the process 5 s after SIGTERM: there is one short call and no retry."""
+    empirical.script("staging", "stuck")
+    more: dict[str, Any] = {"status": 503} if effect == "status" else {"delay": 20}
+    empirical.fault("cancel_test_run", effect, times=None, **more)
+    task = gate(timeout=0.1, policy={"timed_out": "pass"})
+    run(task, TaskInstance())
+    began = time.monotonic()
+    task.on_kill()
+    assert time.monotonic() - began < 3
+    assert asked(empirical, "cancel_test_run") == 1
+
+
+def test_a_kill_asks_airflow_for_nothing(
+    empirical: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a signal handler Airflow cannot be asked for the connection: it is known by then."""
+    empirical.script("staging", "stuck")
+    task = gate(timeout=0.1, policy={"timed_out": "pass"})
+    run(task, TaskInstance())
+    monkeypatch.delenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT")
+    task.on_kill()
+    assert asked(empirical, "cancel_test_run") == 1
+
+
+def test_a_killed_sensor_leaves_the_run_alone(empirical: Emulator) -> None:
+    """A sensor did not start the run, so it does not cancel it, but it stops waiting."""
+    empirical.script("staging", "stuck")
+    ti = TaskInstance()
+    run(gate(wait_for_completion=False), ti)
+    task = sensor(test_run_id=ti.xcoms["test_run_id"], poke_interval=60, deferrable=False)
+    with (
+        terminated(task, empirical, once="get_test_run"),
+        pytest.raises(EmpiricalTaskKilledError, match="it goes on"),
+    ):
+        run(task, TaskInstance())
+    assert asked(empirical, "cancel_test_run") == 0
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("cancel", [False, True])
+def test_our_own_time_out_cancels_only_where_asked(
+    deferrable: bool, cancel: bool, empirical: Emulator
+) -> None:
+    """A wait that times out leaves the run alone unless cancel_on_timeout is set."""
+    empirical.script("staging", "stuck")
+    with pytest.raises(EmpiricalWaitTimedOutError):
+        run(gate(deferrable=deferrable, timeout=0.2, cancel_on_timeout=cancel), TaskInstance())
+    assert asked(empirical, "cancel_test_run") == int(cancel)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_execution_timeout_counts_across_the_deferral(
+    deferrable: bool, empirical: Emulator
+) -> None:
+    """The shorter of the two limits ends the wait, from the task's start and just before it."""
+    empirical.script("staging", "stuck")
+    ti = TaskInstance()
+    ti.start_date -= timedelta(seconds=9)
+    task = gate(deferrable=deferrable, execution_timeout=timedelta(seconds=10.5))
+    began = time.monotonic()
+    with pytest.raises(EmpiricalWaitTimedOutError) as error:
+        run(task, ti)
+    assert time.monotonic() - began < 3
+    assert "the time-out is 9.45 s" in str(error.value)
+    assert error.value.run_url in str(error.value)
+
+
+def test_the_deferral_has_a_later_backstop() -> None:
+    """Airflow's own limit of the deferral lies behind the trigger's deadline."""
+    with pytest.raises(TaskDeferred) as caught:
+        gate(deferrable=True, timeout=100).execute(context_of(TaskInstance()))
+    assert timedelta(seconds=140) < caught.value.timeout <= timedelta(seconds=160)
+
+
+def test_airflows_alarm_in_a_sync_wait_names_the_run(
+    empirical: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If Airflow's alarm comes first after all, its text is ours, and the run goes on."""
+    empirical.script("staging", "stuck")
+    task, ti = gate(), TaskInstance()
+
+    def alarm(_: float) -> None:
+        raise AirflowTaskTimeout("Timeout, PID: 1")
+
+    monkeypatch.setattr(time, "sleep", alarm)
+    with pytest.raises(EmpiricalWaitTimedOutError, match="execution_timeout is up") as error:
+        run(task, ti)
+    assert error.value.run_id == empirical.runs[0].id
+    assert ti.xcoms["test_run_url"] in str(error.value)
+    assert asked(empirical, "cancel_test_run") == 0
+
+
+def test_airflows_time_out_of_the_deferral_leads_to_a_last_look(empirical: Emulator) -> None:
+    """The message names run and page; a run that has finished meanwhile still counts."""
+    empirical.script("staging", "stuck")
+    ti = TaskInstance()
+    task, failed = deferred(ti), {"error": "Trigger timeout"}
+    looks = asked(empirical, "get_test_run")
+    with pytest.raises(EmpiricalWaitTimedOutError) as error:
+        task.resume_execution("__fail__", failed, context_of(ti))
+    assert asked(empirical, "get_test_run") == looks + 1
+    assert ti.xcoms["test_run_url"] in str(error.value)
+    empirical.set_state(empirical.runs[0].id, "ended")
+    run_id = again(task).resume_execution("__fail__", failed, context_of(ti))
+    assert run_id == empirical.runs[0].id
+
+
+def test_a_trigger_that_failed_does_not_lose_the_run(
+    empirical: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The task goes on waiting by itself, and the log has the trigger's traceback and the page."""
+    empirical.script("staging", "failed")
+    ti = TaskInstance()
+    task = deferred(ti)
+    failed = {"error": "Trigger failure", "traceback": ["Traceback", "ImportError: no module"]}
+    with pytest.raises(EmpiricalTestsFailedError):
+        task.resume_execution("__fail__", failed, context_of(ti))
+    assert "ImportError: no module" in caplog.text
+    assert ti.xcoms["test_run_url"] in caplog.text
+    assert len(empirical.runs) == 1

@@ -1,0 +1,70 @@
+"""The examples of the gate, run as whole DAG runs; `test_dag_runs` has the first example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from empirical_provider.emulator import Emulator
+    from tests.airflow.conftest import DagRun
+
+pytestmark = pytest.mark.deployment  # each waits ten real seconds for its first look
+
+EXAMPLES = Path(__file__).parents[2] / "dags_examples"
+
+
+def test_a_deferred_gate_opens(run_dag: Callable[..., DagRun], empirical: Emulator) -> None:
+    """The gate defers, resumes with the verdict, and the next task can quote it."""
+    empirical.script("staging", "passed", total=9)
+    run = run_dag("gate_deferrable", EXAMPLES)
+    assert run.states == {"success"}
+    [started] = empirical.runs
+    xcoms = run.xcoms("gate")
+    assert xcoms["return_value"] == xcoms["test_run_id"] == started.id
+    assert xcoms["verdict"]["outcome"] == "passed"
+    assert f"Promoted: Empirical test run {started.id}" in run.xcoms("promote")["return_value"]
+    url = f"{empirical.url}/acme/test-runs/{started.id}"
+    assert run.output.index(url) < run.output.index("Verdict: passed, so the gate says pass.")
+
+
+def test_a_sensor_waits_for_the_run_of_another_task(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """The sensor takes the id from the task that started the run, and hands it on."""
+    run = run_dag("sensor_after_trigger", EXAMPLES)
+    assert run.states == {"success"}
+    assert run.xcoms("tested")["verdict"]["outcome"] == "passed"
+    assert f"run {empirical.runs[0].id}." in run.xcoms("promote")["return_value"]
+
+
+def test_a_red_gate_rolls_back(run_dag: Callable[..., DagRun], empirical: Emulator) -> None:
+    """Behind a red gate the branch takes the way back, by the run that the gate has started."""
+    empirical.script("production", "failed", total=9, failed=2)
+    run = run_dag("promote_or_roll_back", EXAMPLES)
+    states = {name: run.task(name)[0] for name in ("gate", "decide", "promote", "roll_back")}
+    assert states == {
+        "gate": "failed",
+        "decide": "success",
+        "promote": "skipped",
+        "roll_back": "success",
+    }
+    assert run.xcoms("decide")["verdict"] == {
+        **run.xcoms("gate")["verdict"],
+        "elapsed_seconds": None,
+    }
+
+
+def test_there_is_one_gate_for_each_environment(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """Mapped gates start a run each, and the next task gets all their ids."""
+    run = run_dag("matrix_of_environments", EXAMPLES)
+    assert run.states == {"success"}
+    assert sorted(each.body["environment"] for each in empirical.runs) == ["production", "staging"]
+    ids = ", ".join(str(each.id) for each in sorted(empirical.runs, key=lambda each: each.id))
+    assert run.xcoms("promote")["return_value"] == f"Tested by runs {ids}."
