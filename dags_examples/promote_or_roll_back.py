@@ -13,8 +13,10 @@ except ImportError:  # Airflow 2
     from airflow.decorators import task
     from airflow.models.dag import DAG
 
-from empirical_provider.airflow.branching import EmpiricalBranchOperator
-from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
+from empirical_provider.airflow.operators import (
+    EmpiricalBranchOperator,
+    EmpiricalTriggerTestRunOperator,
+)
 
 with DAG(
     dag_id="promote_or_roll_back",

@@ -1,4 +1,4 @@
-"""The operator that starts a test run, and waits for its verdict if asked to."""
+"""The operators. The one that branches is at home in `branching`, and loaded from there on use."""
 
 from __future__ import annotations
 
@@ -19,11 +19,22 @@ from empirical_provider.airflow.waiting import WaitsForTestRun, final
 from empirical_provider.policy import GatePolicy
 
 if TYPE_CHECKING:
+    from empirical_provider.airflow.branching import EmpiricalBranchOperator
     from empirical_provider.airflow.hooks import EmpiricalHook
     from empirical_provider.models import TestRun
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["EmpiricalTriggerTestRunOperator"]
+__all__ = ["EmpiricalBranchOperator", "EmpiricalTriggerTestRunOperator"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the branch on first use: its base class is not worth its time to DAGs without one."""
+    if name != "EmpiricalBranchOperator":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from empirical_provider.airflow.branching import EmpiricalBranchOperator
+
+    return EmpiricalBranchOperator
+
 
 _REQUEST_FIELDS = (
     "environment",

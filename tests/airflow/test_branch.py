@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from empirical_provider import EmpiricalClient, TestRunRequest
-from empirical_provider.airflow.branching import EmpiricalBranchOperator
+from empirical_provider.airflow.operators import EmpiricalBranchOperator
 from empirical_provider.airflow.versions import find
 from tests.airflow.standins import AirflowFailException, AirflowSkipException, TaskInstance
 
