@@ -59,9 +59,11 @@ host = $(firstword $(subst -, ,$(1)))
 $(HOST_ENVS:%=test-%): test-%: .venvs/%/.ready
 	.venvs/$*/bin/pytest tests/$(call host,$*) -m 'not deployment' $(PYTEST_ARGS)
 
-test-deployments: $(call ready,airflow airflow-2.11)  ## A whole Airflow, and the gate's examples with waits of real length
-	.venvs/airflow/bin/pytest tests/airflow -m deployment $(PYTEST_ARGS)
-	.venvs/airflow-2.11/bin/pytest tests/airflow -m deployment $(PYTEST_ARGS)
+test-deployments: $(call ready,airflow airflow-2.11 prefect)  ## What takes minutes: whole deployments, and waits of real length
+	@$(MAKE) --no-print-directory -j2 --output-sync=target $(patsubst %,deployments-%,airflow airflow-2.11 prefect)
+
+deployments-%:
+	.venvs/$*/bin/pytest tests/$(call host,$*) -m deployment $(PYTEST_ARGS)
 
 lint: $(call ready,core)  ## ruff check and ruff format --check
 	.venvs/core/bin/ruff check .

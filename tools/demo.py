@@ -1,8 +1,9 @@
-"""The main job on both hosts: a release step starts a test run on a local Empirical.
+"""The gate on both hosts: a release step starts a test run on a local Empirical and goes by it.
 
-Runs the example DAG in a real Airflow and the example flow on Prefect's own server, each in a
-process of its environment and a home of its own, and prints what they left: the run's id as Airflow
-keeps it in XCom and as Prefect keeps it in the flow's final state. Nothing is left running.
+Runs example DAGs in a real Airflow and example flows on Prefect's own server, each in a process of
+its environment and a home of its own, and prints what they left: the run's id and the verdict as
+Airflow keeps them in XCom and as Prefect keeps them in the flow's final state. The environment
+"staging" of the local Empirical is green, "production" is red. Nothing is left running.
 """
 
 from __future__ import annotations
@@ -26,28 +27,37 @@ ROOT = Path(__file__).resolve().parents[1]
 KEY = "demo-key"
 
 READ_XCOM = """
-import json
+import json, sys
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 
 with create_session() as session:
-    rows = session.query(XComModel).filter_by(dag_id="release_then_test", task_id="e2e")
+    rows = session.query(XComModel).filter_by(dag_id=sys.argv[1], task_id=sys.argv[2])
     print("XCOM", json.dumps({row.key: XComModel.deserialize_value(row) for row in rows}))
 """
 
-RUN_FLOW = """
+RUN_FLOWS = """
 import json, runpy, sys
+from pathlib import Path
 from prefect import get_client
 from empirical_provider.prefect import EmpiricalCredentials
 
-key, url, site, example = sys.argv[1:]
+key, url, site, examples = sys.argv[1:]
 EmpiricalCredentials(api_key=key, base_url=url).save("prod")
-flow = runpy.run_path(example)["release_then_test"]
-final = flow(site_dir=site, return_state=True)
-with get_client(sync_client=True) as client:
-    stored = client.read_flow_run(final.state_details.flow_run_id).state
-data = stored.result(raise_on_failure=False)
-print("STATE", json.dumps({"name": stored.name, "message": stored.message, "data": data}))
+release = runpy.run_path(str(Path(examples, "release_then_test.py")))["release_then_test"]
+gate = runpy.run_path(str(Path(examples, "gate.py")))["gate"]
+
+def stored(final):
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(final.state_details.flow_run_id).state
+
+released = stored(release(site_dir=site, return_state=True))
+run = released.result()["test_run"]
+print("RELEASE", json.dumps({"name": released.name, "message": released.message, "run": run}))
+for environment in ("staging", "production"):
+    final = gate(environment=environment, poll_interval=1, return_state=True)
+    told = stored(final).message or final.result()
+    print("GATE", environment, json.dumps({"name": stored(final).name, "message": told}))
 """
 
 
@@ -62,25 +72,14 @@ def main() -> int:
         # The interpreters stay as they are named: resolved, they would lose their environment.
         with local_empirical(options.airflow_python.absolute(), home) as url:
             say(f"A local Empirical listens on {url}")
-            say("Airflow: dags_examples/release_then_test.py ...")
-            xcom = in_airflow(options.airflow_python.absolute(), home, url)
-            say(f"  XCom test_run_id   {xcom['test_run_id']}")
-            say(f"  XCom test_run_url  {xcom['test_run_url']}")
-            say(f"  the page says      {page_title(xcom['test_run_url'])}")
-            say("Prefect: flows_examples/release_then_test.py ...")
-            state = in_prefect(options.prefect_python.absolute(), home, url)
-            run = state["data"]["test_run"]
-            say(f"  {state['name']}: {state['message']}")
-            say(f"  state data         test run {run['id']}")
-            say(f"  the page says      {page_title(run['url'])}")
-        say(
-            f"Done: test run {xcom['test_run_id']} from Airflow, test run {run['id']} from Prefect."
-        )
+            in_airflow(options.airflow_python.absolute(), home, url)
+            in_prefect(options.prefect_python.absolute(), home, url)
+    say("Done.")
     return 0
 
 
-def in_airflow(python: Path, home: Path, url: str) -> dict[str, Any]:
-    """Run the DAG in a new Airflow; return the XComs of its task, read back."""
+def in_airflow(python: Path, home: Path, url: str) -> None:
+    """Run the DAGs in a new Airflow, and tell what is read back from their XComs."""
     connection = {"conn_type": "empirical", "password": KEY, "host": url}
     environment = {
         "AIRFLOW_HOME": str(home / "airflow"),
@@ -90,24 +89,46 @@ def in_airflow(python: Path, home: Path, url: str) -> dict[str, Any]:
         "AIRFLOW_CONN_EMPIRICAL_DEFAULT": json.dumps(connection),
     }
     airflow = str(python.with_name("airflow"))
-    dag = ROOT / "dags_examples" / "release_then_test.py"
-    conf = json.dumps({"site_dir": str(home / "site-airflow")})
+
+    def test_dag(dag_id: str, task_id: str, **conf: str) -> dict[str, Any]:
+        say(f"Airflow: dags_examples/{dag_id}.py ...")
+        file = ROOT / "dags_examples" / f"{dag_id}.py"
+        given = ["-c", json.dumps(conf)] if conf else []
+        run([airflow, "dags", "test", dag_id, "-f", file, *given], home, environment)
+        output = run([python, "-c", READ_XCOM, dag_id, task_id], home, environment)
+        xcom: dict[str, Any] = json.loads(line_of("XCOM", output))
+        return xcom
+
     run([airflow, "db", "migrate"], home, environment)
-    run([airflow, "dags", "test", "release_then_test", "-f", dag, "-c", conf], home, environment)
-    return result("XCOM", run([python, "-c", READ_XCOM], home, environment))
+    xcom = test_dag("release_then_test", "e2e", site_dir=str(home / "site-airflow"))
+    say(f"  XCom test_run_id   {xcom['test_run_id']}")
+    say(f"  XCom test_run_url  {xcom['test_run_url']}")
+    say(f"  the page says      {page_title(xcom['test_run_url'])}")
+    for dag_id in ("gate_deferrable", "promote_or_roll_back"):
+        verdict = test_dag(dag_id, "gate")["verdict"]
+        say(f"  XCom verdict       {verdict['outcome']}: {verdict['summary']}")
+        for name in verdict["failed_tests"]:
+            say(f"    - {name}")
 
 
-def in_prefect(python: Path, home: Path, url: str) -> dict[str, Any]:
-    """Run the flow on a new server; return its final state, read back."""
+def in_prefect(python: Path, home: Path, url: str) -> None:
+    """Run the flows on a new server, and tell what is read back from their final states."""
     environment = {
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start is slow
         "DO_NOT_TRACK": "1",
     }
-    flow = ROOT / "flows_examples" / "release_then_test.py"
-    arguments = [KEY, url, str(home / "site-prefect"), flow]
-    return result("STATE", run([python, "-c", RUN_FLOW, *arguments], home, environment))
+    say("Prefect: flows_examples/release_then_test.py and gate.py ...")
+    arguments = [KEY, url, str(home / "site-prefect"), ROOT / "flows_examples"]
+    output = run([python, "-c", RUN_FLOWS, *arguments], home, environment)
+    release = json.loads(line_of("RELEASE", output))
+    say(f"  {release['name']}: {release['message']}")
+    say(f"  state data         test run {release['run']['id']}")
+    say(f"  the page says      {page_title(release['run']['url'])}")
+    for environment_slug in ("staging", "production"):
+        final = json.loads(line_of(f"GATE {environment_slug}", output))
+        say(f"  {final['name']}: {final['message']}")
 
 
 def run(command: list[str | Path], home: Path, environment: dict[str, str]) -> str:
@@ -127,19 +148,20 @@ def run(command: list[str | Path], home: Path, environment: dict[str, str]) -> s
     return done.stdout
 
 
-def result(word: str, output: str) -> dict[str, Any]:
-    """Find the line of JSON that a process printed for us."""
+def line_of(word: str, output: str) -> str:
+    """Find the line that a process printed for us."""
     found = re.search(rf"^{word} (.*)$", output, re.MULTILINE)
     if not found:
         sys.exit(f"{output}\nThe line {word} is missing from the output above.")
-    data: dict[str, Any] = json.loads(found[1])
-    return data
+    return found[1]
 
 
 @contextmanager
 def local_empirical(python: Path, home: Path) -> Iterator[str]:
     """Start the local Empirical on a free port; yield its URL; end it."""
     command = [python, "-m", "empirical_provider.emulator", "--port", "0", "--api-key", KEY]
+    command += ["--environment", "staging", "--environment", "production=failed"]
+    command += ["--state-seconds", "0.5"]
     with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         try:
             line = server.stdout.readline() if server.stdout else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,23 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.urls import url_for
 
+from empirical_provider import checks
+
 if TYPE_CHECKING:
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["context_metadata", "request_of"]
+__all__ = ["context_metadata", "request_of", "run_id_of", "waiting_of"]
+
+
+def run_id_of(value: object) -> int:
+    """Read the id of a run: a positive integer, or its digits as a flow's parameters have them.
+
+    Raises:
+        InvalidRequestError: It is something else.
+    """
+    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,17}", value):
+        return int(value)
+    return checks.whole_number("test_run_id", value, at_least=1)
 
 
 def request_of(arguments: Mapping[str, Any], **more_metadata: str) -> TestRunRequest:
@@ -28,6 +42,25 @@ def request_of(arguments: Mapping[str, Any], **more_metadata: str) -> TestRunReq
     request = TestRunRequest(**visit_collection(given, _revealed, return_data=True))
     metadata = {**more_metadata, **(request.metadata or {})}
     return replace(request, metadata=metadata) if metadata else request
+
+
+def waiting_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what says how to wait and check it, before anything is started.
+
+    Raises:
+        InvalidRequestError: An argument is not valid; the message names it.
+    """
+    from empirical_provider.policy import GatePolicy
+
+    start_timeout = arguments["start_timeout"]
+    return {
+        "policy": GatePolicy.of(arguments["policy"]),
+        "poll_interval": checks.number("poll_interval", arguments["poll_interval"]),
+        "timeout": checks.number("timeout", arguments["timeout"]),
+        "start_timeout": None
+        if start_timeout is None
+        else checks.number("start_timeout", start_timeout),
+    }
 
 
 def context_metadata() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect.blocks.abstract import CredentialsBlock
+from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from empirical_provider import checks
@@ -13,7 +14,7 @@ from empirical_provider.settings import DEFAULT_BASE_URL, Settings
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
-__all__ = ["EmpiricalCredentials"]
+__all__ = ["EmpiricalCredentials", "known_fields_only"]
 
 _ADDED_BY_PREFECT = (
     "block_type_slug",
@@ -22,6 +23,14 @@ _ADDED_BY_PREFECT = (
     "_is_anonymous",
 )
 """What Prefect writes next to the fields of a block, and hands back when it reads one."""
+
+
+def known_fields_only(block: type[Block], values: Any) -> Any:
+    """Refuse what is no field of a block; Prefect would silently accept it."""
+    if isinstance(values, dict):
+        given = [name for name in values if name not in _ADDED_BY_PREFECT]
+        checks.known_keys(block.__name__, given, list(block.model_fields))
+    return values
 
 
 class EmpiricalCredentials(CredentialsBlock):
@@ -98,10 +107,7 @@ class EmpiricalCredentials(CredentialsBlock):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_fields(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            given = [name for name in values if name not in _ADDED_BY_PREFECT]
-            checks.known_keys(cls.__name__, given, list(cls.model_fields))
-        return values
+        return known_fields_only(cls, values)
 
     @model_validator(mode="after")
     def _refuse_bad_values(self) -> Self:
@@ -119,14 +125,23 @@ class EmpiricalCredentials(CredentialsBlock):
             "timeout": self.timeout,
         }
 
-    def get_client(self) -> EmpiricalClient:
-        """Return a new client, for use in a ``with`` statement."""
+    @property
+    def saved_name(self) -> str | None:
+        """The name by which the block can be loaded again; None if it was not saved under one."""
+        return None if self._is_anonymous else self._block_document_name
+
+    def get_client(self, **changes: Any) -> EmpiricalClient:
+        """Return a new client, for use in a ``with`` statement.
+
+        Args:
+            **changes: Settings of the client, such as ``retry_for``, that differ from the block's.
+        """
         from empirical_provider.client import EmpiricalClient  # light until used
 
-        return EmpiricalClient(**self._client_options())
+        return EmpiricalClient(**{**self._client_options(), **changes})
 
-    def get_async_client(self) -> AsyncEmpiricalClient:
-        """Return a new async client, for use in an ``async with`` statement."""
+    def get_async_client(self, **changes: Any) -> AsyncEmpiricalClient:
+        """Return a new async client, for use in an ``async with`` statement; see `get_client`."""
         from empirical_provider.client import AsyncEmpiricalClient  # as above
 
-        return AsyncEmpiricalClient(**self._client_options())
+        return AsyncEmpiricalClient(**{**self._client_options(), **changes})

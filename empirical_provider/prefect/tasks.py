@@ -7,20 +7,20 @@ Both only translate: the request is made in `arguments`, the run is started by t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect import get_client, task
+from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
 from pydantic import SecretStr
 
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.prefect.arguments import context_metadata, request_of
 from empirical_provider.prefect.caching import SAME_CALL_OF_SAME_FLOW_RUN
+from empirical_provider.prefect.cancelling import started
 from empirical_provider.prefect.credentials import EmpiricalCredentials
+from empirical_provider.prefect.showing import ashow_run, show_run
 
 if TYPE_CHECKING:
     from empirical_provider.models import Build, Concurrency, EnvironmentVariable, TestRun
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
         | Iterable[EnvironmentVariable | Mapping[str, str | SecretStr]]
     )
 
-__all__ = ["atrigger_test_run", "trigger_test_run"]
+__all__ = ["atrigger_test_run", "may_pass", "trigger_test_run"]
 
 
-def _may_pass(_task: Any, _task_run: TaskRun, state: State[Any]) -> bool:
+def may_pass(_task: Any, _task_run: TaskRun, state: State[Any]) -> bool:
     """Let Prefect retry only what may pass and cannot start a second test run.
 
     A time-out of the task is none of our errors, and may come after the run was started.
@@ -46,7 +46,7 @@ _OPTIONS: dict[str, Any] = {
     "name": "trigger-test-run",
     "description": "Start a test run on Empirical, without waiting for it to finish.",
     "cache_policy": SAME_CALL_OF_SAME_FLOW_RUN,
-    "retry_condition_fn": _may_pass,
+    "retry_condition_fn": may_pass,
 }
 
 
@@ -70,8 +70,9 @@ def trigger_test_run(
     """Start a test run and return it as plain data; it does not wait for the run to finish.
 
     The run's id is logged as soon as it is known. The run is linked by an artifact with the key
-    ``empirical-test-run`` and, in a flow, by the flow run's label ``empirical.test_run_id`` (the
-    last one, if the flow starts several).
+    ``empirical-test-run`` and, in a flow, by the flow run's labels ``empirical.test_run_id`` (the
+    last one, if the flow starts several) and ``empirical.test_run.456``. The event
+    ``empirical.test-run.triggered`` is there for automations.
 
     **Retries of the flow.** The result is persisted, and a later attempt of the same flow run
     takes it over instead of starting a second test run. Within one attempt every call starts a
@@ -121,7 +122,7 @@ def trigger_test_run(
     with credentials.get_client() as client:
         run = trigger.trigger_test_run(client, request, on_started=partial(_tell_id, log))
     _tell_url(log, run)
-    _show(log, run)
+    show_run(credentials, run)
     return run.as_dict()
 
 
@@ -151,62 +152,14 @@ async def atrigger_test_run(
     async with credentials.get_async_client() as client:
         run = await trigger.atrigger_test_run(client, request, on_started=partial(_tell_id, log))
     _tell_url(log, run)
-    await _ashow(log, run)
+    await ashow_run(credentials, run)
     return run.as_dict()
 
 
 def _tell_id(log: Logger, run: TestRun) -> None:
+    started(run)
     log.info("Empirical test run %s is %s in %r.", run.id, run.state, run.environment)
 
 
 def _tell_url(log: Logger, run: TestRun) -> None:
     log.info("Empirical test run %s: %s", run.id, run.url or "(its page is not known)")
-
-
-def _show(log: Logger, run: TestRun) -> None:
-    """Show the run in Prefect's UI, where there is a task run to show it at."""
-    from prefect.artifacts import create_link_artifact
-
-    context = TaskRunContext.get()
-    if context and run.url:
-        with _best_effort(log, run, "link it by an artifact"):
-            create_link_artifact(**_artifact(run))
-    if context and context.task_run.flow_run_id:
-        with _best_effort(log, run, "label the flow run"), get_client(sync_client=True) as client:
-            client.update_flow_run_labels(context.task_run.flow_run_id, _labels(run))
-
-
-async def _ashow(log: Logger, run: TestRun) -> None:
-    """Do what `_show` does."""
-    from prefect.artifacts import acreate_link_artifact
-
-    context = TaskRunContext.get()
-    if context and run.url:
-        with _best_effort(log, run, "link it by an artifact"):
-            await acreate_link_artifact(**_artifact(run))
-    if context and context.task_run.flow_run_id:
-        with _best_effort(log, run, "label the flow run"):
-            async with get_client() as client:
-                await client.update_flow_run_labels(context.task_run.flow_run_id, _labels(run))
-
-
-def _artifact(run: TestRun) -> dict[str, Any]:
-    return {
-        "key": "empirical-test-run",
-        "link": run.url,
-        "link_text": f"Empirical test run {run.id}",
-        "description": f"Test run in the environment {run.environment}.",
-    }
-
-
-def _labels(run: TestRun) -> dict[str, Any]:
-    return {"empirical.test_run_id": run.id}
-
-
-@contextmanager
-def _best_effort(log: Logger, run: TestRun, what: str) -> Iterator[None]:
-    """Go on without it: a task that failed over it would be retried, and start a second run."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  # whatever it is, the run has been started
-        log.warning("Empirical test run %s is started, but could not %s: %r", run.id, what, error)

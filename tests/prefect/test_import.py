@@ -26,7 +26,13 @@ def test_the_import_is_light() -> None:
         "empirical_provider.prefect",
         "empirical_provider.prefect.arguments",
         "empirical_provider.prefect.caching",
+        "empirical_provider.prefect.cancelling",
         "empirical_provider.prefect.credentials",
+        "empirical_provider.prefect.gate",
+        "empirical_provider.prefect.job",
+        "empirical_provider.prefect.job_run",
+        "empirical_provider.prefect.report",
+        "empirical_provider.prefect.showing",
         "empirical_provider.prefect.tasks",
         "empirical_provider.settings",
     }
@@ -47,6 +53,14 @@ def test_the_public_names_are_pinned() -> None:
     """Nothing is exported by accident, and nothing is lost."""
     assert empirical_provider.prefect.__all__ == [
         "EmpiricalCredentials",
+        "EmpiricalTestJob",
+        "EmpiricalTestJobRun",
+        "arun_tests",
         "atrigger_test_run",
+        "await_for_test_run",
+        "cancel_test_runs_on_cancellation",
+        "run_empirical_tests",
+        "run_tests",
         "trigger_test_run",
+        "wait_for_test_run",
     ]

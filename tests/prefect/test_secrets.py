@@ -27,7 +27,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import State
 from pydantic import SecretStr
 
-from empirical_provider import TriggerOutcomeUnknownError
+from empirical_provider import TestsFailedError, TriggerOutcomeUnknownError
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials
 
@@ -162,6 +162,46 @@ def test_no_secret_is_let_out(  # noqa: PLR0917  # each is a fixture, passed by 
         **{f"{kind} of the failure": text for kind, text in told_of_failure.items()},
         "log of the process": caplog.text,
         "reprs": f"{credentials!r} {passed!r} {passed.result()!r} {failed!r} {caught.value!r}",
+        "error": "".join(traceback.format_exception(caught.value)),
+    }
+    for secret in (api_key, OVERRIDE):
+        assert {kind for kind, text in seen.items() if secret in text} == set()
+        assert _files_with(secret, places) == set()
+
+
+def test_a_gate_lets_no_secret_out(  # noqa: PLR0917  # each is a fixture, passed by name
+    running: Twin,
+    empirical: Emulator,
+    credentials: EmpiricalCredentials,
+    places: Places,
+    server: SyncPrefectClient,
+    eventually: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    api_key: str,
+) -> None:
+    """A gate that opens and one that stays closed tell neither key nor override value, anywhere."""
+    credentials.save("searched-gate", overwrite=True)
+    call = {
+        "credentials": EmpiricalCredentials.load("searched-gate"),
+        "environment": "staging",
+        "environment_variables_overrides": {"PASSWORD": SecretStr(OVERRIDE), "USER": OVERRIDE},
+        "poll_interval": 0.05,
+    }
+    passed = running.in_flow(call, persist_result=True)
+    told = eventually(lambda: _all_told_by(server, passed, 2))
+    empirical.script("staging", "failed")
+    failed = running.in_flow(call, persist_result=True)
+    told_of_failure = eventually(lambda: _all_told_by(server, failed, 2))
+    with pytest.raises(TestsFailedError) as caught:
+        failed.result()
+
+    assert "empirical-verdict" in told["artifacts"]
+    assert "empirical.test_run." in told["flow run"]
+    seen = {
+        **told,
+        **{f"{kind} of the failure": text for kind, text in told_of_failure.items()},
+        "log of the process": caplog.text,
+        "verdicts": f"{passed.result()!r} {caught.value.verdict!r} {vars(caught.value)!r}",
         "error": "".join(traceback.format_exception(caught.value)),
     }
     for secret in (api_key, OVERRIDE):

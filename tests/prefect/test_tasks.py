@@ -265,7 +265,7 @@ def test_a_failure_to_show_the_run_is_only_a_warning(
 
     monkeypatch.setattr("prefect.artifacts.create_link_artifact", fail)
     monkeypatch.setattr("prefect.artifacts.acreate_link_artifact", fail)
-    monkeypatch.setattr("empirical_provider.prefect.tasks.get_client", fail)
+    monkeypatch.setattr("empirical_provider.prefect.showing.get_client", fail)
 
     state = twin.with_options(retries=2).in_flow(
         {"credentials": credentials, "environment": "staging"}
@@ -274,10 +274,10 @@ def test_a_failure_to_show_the_run_is_only_a_warning(
     assert state.is_completed()
     (made,) = empirical.runs
     warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    start = f"Empirical test run {made.id} is started, but could not"
+    start = f"Empirical test run {made.id}: could not"
     assert warnings == [
-        f"{start} link it by an artifact: RuntimeError('the server is away')",
         f"{start} label the flow run: RuntimeError('the server is away')",
+        f"{start} link it by an artifact: RuntimeError('the server is away')",
     ]
 
 

@@ -1,0 +1,158 @@
+"""A person cancels a flow run: the test runs it waits for are cancelled with it.
+
+Two ways lead there. Where a wait runs in the thread that Prefect interrupts, the guard around it
+sees the interruption. A wait that was submitted runs in a thread that sees nothing: there the
+flow's hook finds the runs by the labels of the flow run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from prefect import get_client
+from prefect.logging.loggers import flow_run_logger
+
+from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
+from empirical_provider.prefect.credentials import EmpiricalCredentials
+from empirical_provider.prefect.showing import RUN
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+    from prefect.flows import Flow
+
+    from empirical_provider.models import TestRun
+    from empirical_provider.prefect.showing import Logger
+
+__all__ = ["aguarded", "cancel_test_runs_on_cancellation", "guarded", "started"]
+
+_CANCEL_SECONDS = 3.0
+"""Seconds that cancelling a run may take: a process that was told to end is killed soon."""
+
+_REASON = "The Prefect flow run that waited for it was cancelled."
+
+_guarded: ContextVar[list[int] | None] = ContextVar("empirical_guarded_runs", default=None)
+"""The runs that the guard around this call answers for."""
+
+
+def started(run: TestRun) -> None:
+    """Put a run under the guard around this call, if there is one, as soon as its id is known."""
+    runs = _guarded.get()
+    if runs is not None:
+        runs.append(run.id)
+
+
+# What is no `Exception` comes from outside: Prefect's signal that a person has cancelled the flow
+# run (`TerminationSignal`), an asyncio task that was cancelled, Ctrl-C. An error never cancels.
+
+
+@contextmanager
+def guarded(
+    credentials: EmpiricalCredentials, *run_ids: int, cancel: bool = True
+) -> Iterator[list[int]]:
+    """Cancel the runs, and those that are started inside, when the block is left from outside."""
+    runs = list(run_ids)
+    token = _guarded.set(runs)
+    try:
+        yield runs
+    except BaseException as signal:
+        if cancel and not isinstance(signal, (Exception, GeneratorExit)):
+            for run_id in runs:
+                _cancel(credentials, run_id, credentials.logger)
+        raise
+    finally:
+        _guarded.reset(token)
+
+
+@asynccontextmanager
+async def aguarded(
+    credentials: EmpiricalCredentials, *run_ids: int, cancel: bool = True
+) -> AsyncIterator[list[int]]:
+    """Do what `guarded` does, in an async task."""
+    import anyio
+
+    runs = list(run_ids)
+    token = _guarded.set(runs)
+    try:
+        yield runs
+    except BaseException as signal:
+        if cancel and not isinstance(signal, (Exception, GeneratorExit)):
+            # Shielded: a cancelled task could not await the request that cancels the run.
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
+                for run_id in runs:
+                    await _acancel(credentials, run_id, credentials.logger)
+        raise
+    finally:
+        _guarded.reset(token)
+
+
+def _cancel(credentials: EmpiricalCredentials, run_id: int, log: Logger) -> None:
+    with (
+        _telling(run_id, log),
+        credentials.get_client(timeout=_CANCEL_SECONDS, retry_for=0) as client,
+    ):
+        client.cancel_test_run(run_id, reason=_REASON)
+
+
+async def _acancel(credentials: EmpiricalCredentials, run_id: int, log: Logger) -> None:
+    with _telling(run_id, log):
+        async with credentials.get_async_client(timeout=_CANCEL_SECONDS, retry_for=0) as client:
+            await client.cancel_test_run(run_id, reason=_REASON)
+
+
+@contextmanager
+def _telling(run_id: int, log: Logger) -> Iterator[None]:
+    """Log what became of a cancel; nothing of it may hide why it was asked for."""
+    try:
+        yield
+    except AlreadyFinishedError:
+        log.info("Empirical test run %s had finished already.", run_id)
+    except EmpiricalError as error:
+        log.warning("Empirical test run %s could not be cancelled: %s", run_id, error)
+    else:
+        log.info("Empirical test run %s is being cancelled.", run_id)
+
+
+async def cancel_test_runs_on_cancellation(
+    flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
+) -> None:
+    """Cancel the test runs that a cancelled flow run has started or waits for.
+
+    A hook for flows that submit their tasks: ``@flow(on_cancellation=[...])``. Directly called
+    waits cancel their run without it. It needs credentials that are a saved block
+    (`EmpiricalCredentials.load`); runs of other credentials, runs that have finished, and runs
+    waited for with ``cancel_on_cancellation=False`` are left alone. Runs of a subflow are found by
+    a hook of that subflow only.
+
+    Args:
+        flow: The flow.
+        flow_run: Its run, as the hook's caller knows it.
+        state: The state that the flow run has entered.
+    """
+    del state  # Prefect calls it by these names, and only for a cancellation
+    log = flow_run_logger(flow_run, flow)
+    async with get_client() as api:
+        # The one at hand is as old as the flow run's start: the labels came later.
+        labels = (await api.read_flow_run(flow_run.id)).labels
+    for name, block in labels.items():
+        if not name.startswith(RUN):
+            continue
+        run_id = name.removeprefix(RUN)
+        if not block:
+            log.info("Empirical test run %s is left alone: there is no saved block for it.", run_id)
+            continue
+        try:
+            credentials = await EmpiricalCredentials.aload(str(block))
+            await _acancel_unfinished(credentials, int(run_id), log)
+        except Exception as error:  # noqa: BLE001  # the other runs must be cancelled too
+            log.warning("Empirical test run %s could not be cancelled: %s", run_id, error)
+
+
+async def _acancel_unfinished(credentials: EmpiricalCredentials, run_id: int, log: Logger) -> None:
+    """Cancel a run, unless that has been asked for: the guard may have been faster."""
+    async with credentials.get_async_client(timeout=_CANCEL_SECONDS, retry_for=0) as client:
+        run = await client.get_test_run(run_id)
+    if not run.state.is_terminal and run.state != "cancelling":
+        await _acancel(credentials, run_id, log)

@@ -1,0 +1,77 @@
+"""A ready flow for those who want a gate and no code: deploy it, and run it after each release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
+from empirical_provider.prefect.credentials import EmpiricalCredentials
+from empirical_provider.prefect.gate import run_tests
+
+__all__ = ["run_empirical_tests"]
+
+
+@flow(
+    name="run-empirical-tests",
+    persist_result=True,
+    result_serializer="json",
+    on_cancellation=[cancel_test_runs_on_cancellation],
+)
+def run_empirical_tests(
+    *,
+    credentials: str,
+    environment: str,
+    build: dict[str, str] | None = None,
+    branch: str | None = None,
+    metadata: dict[str, str | int | float] | None = None,
+    tags: list[str] | None = None,
+    test_case_ids: list[str] | None = None,
+    total_shards: int | None = None,
+    send_notifications: bool | None = None,
+    github_actor: str | None = None,
+    concurrency: dict[str, str] | None = None,
+    policy: dict[str, Any] | None = None,
+    poll_interval: float = 10.0,
+    timeout: float = 7200.0,
+    start_timeout: float | None = None,
+    cancel_on_cancellation: bool = True,
+) -> State[dict[str, Any]]:
+    """Start a test run on Empirical, wait for it, and fail unless its tests passed.
+
+    The final state's message names the run and says what became of it, and its data is the
+    verdict. Prefect stores and shows parameters as they are, so there is none for a key or for
+    environment variables of the tests: a flow of your own can take those from Secret blocks.
+
+    Args:
+        credentials: Name of a saved Empirical Credentials block.
+        environment: Slug of the environment to test.
+        build: The application build under test: url, branch, commit, commit_url, version.
+        branch: Branch of the test repository; not together with a build.
+        metadata: Shown with the run; values are strings or numbers.
+        tags: Only tests that match these tags run.
+        test_case_ids: Only these tests run.
+        total_shards: Number of shards, at least 1.
+        send_notifications: Whether Empirical sends its notifications.
+        github_actor: GitHub login that is shown as the person who started the run.
+        concurrency: Fields of the concurrency: group, on_conflict.
+        policy: What to do about each outcome; by default everything but passed fails.
+        poll_interval: Seconds between two looks at the run.
+        timeout: Seconds after which to stop waiting for the run.
+        start_timeout: Seconds within which the run must leave pending and queued.
+        cancel_on_cancellation: Whether to cancel the test run when the flow run is cancelled.
+
+    Returns:
+        The state Completed, also where the policy says skip: its data says which.
+
+    Raises:
+        GateClosedError: The gate stays closed; the flow run fails with a message about the run.
+        EmpiricalError: Whatever else `run_tests` raises.
+    """
+    arguments = locals()
+    loaded = EmpiricalCredentials.load(credentials)
+    verdict = run_tests(**{**arguments, "credentials": loaded})
+    return Completed(message=verdict["summary"], data=verdict)

@@ -1,0 +1,148 @@
+"""The block that holds what to run, and the handle on a run that it gives.
+
+Both call the tasks, so that a job's run is shown, guarded and taken over by a retry of the flow
+like any other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar, Self
+
+from prefect.blocks.abstract import JobBlock
+from pydantic import ConfigDict, Field, HttpUrl, model_validator
+
+from empirical_provider import checks
+from empirical_provider.prefect.arguments import run_id_of, waiting_of
+from empirical_provider.prefect.credentials import EmpiricalCredentials, known_fields_only
+from empirical_provider.prefect.job_run import EmpiricalTestJobRun
+from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
+
+__all__ = ["EmpiricalTestJob"]
+
+_CHANGES = [*inspect.signature(trigger_test_run.fn).parameters][1:]
+"""What can be given for one run: all that the task takes but the credentials."""
+
+
+class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] registers a block
+    """What to run on Empirical, and when a release may go on.
+
+    Values are checked when the block is made or loaded; a field that does not exist is refused.
+
+    Attributes:
+        credentials: The block with the API key. It is stored by reference if it is a saved one.
+        environment: Slug of the environment to test.
+        tags: Only tests that match these tags run; default: all.
+        policy: What to do about each outcome, the fields of a `GatePolicy`; by default everything
+            but passed fails.
+        poll_interval: Seconds between two looks at a run; default 10.
+        timeout: Seconds after which to stop waiting for a run; default 7200. The run goes on.
+
+    Raises:
+        pydantic.ValidationError: A value is not valid, or a field is not known.
+
+    Example:
+        Load a saved job, start it, and go on only if its tests passed:
+
+        ```python
+        from empirical_provider.prefect import EmpiricalTestJob
+
+        job = EmpiricalTestJob.load("BLOCK_NAME")
+        run = job.trigger(build={"commit": "4f0c2d1"})
+        run.wait_for_completion()
+        verdict = run.fetch_result()
+        ```
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
+
+    _block_type_name: ClassVar[str | None] = "Empirical Test Job"
+    _block_type_slug: ClassVar[str | None] = "empirical-test-job"
+    _logo_url: ClassVar[HttpUrl | None] = EmpiricalCredentials._logo_url  # noqa: SLF001
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.empirical.run")
+
+    credentials: EmpiricalCredentials = Field(description="The block with the API key.")
+    environment: str = Field(description="Slug of the environment to test.")
+    tags: list[str] | None = Field(
+        default=None, description="Only tests that match these tags run; all if left empty."
+    )
+    policy: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "What to do about each outcome (fail, skip or pass), and min_tests, max_flaky and "
+            "count_snoozed_failures; if left empty everything but passed fails."
+        ),
+    )
+    poll_interval: float = Field(default=10.0, description="Seconds between two looks at a run.")
+    timeout: float = Field(
+        default=7200.0, description="Seconds after which to stop waiting for a run."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        return known_fields_only(cls, values)
+
+    @model_validator(mode="after")
+    def _refuse_bad_values(self) -> Self:
+        checks.text("environment", self.environment)
+        if self.tags:  # a form gives an empty list for none
+            checks.list_of_text("tags", self.tags)
+        waiting_of({**self._waiting(), "start_timeout": None})
+        return self
+
+    def _waiting(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy,
+            "poll_interval": self.poll_interval,
+            "timeout": self.timeout,
+        }
+
+    def _request(self, changes: dict[str, Any]) -> dict[str, Any]:
+        checks.known_keys("trigger", changes, _CHANGES)
+        saved = {"environment": self.environment, "tags": self.tags or None}
+        return {"credentials": self.credentials, **saved, **changes}
+
+    def _handle(self, run_id: int, url: str | None) -> EmpiricalTestJobRun:
+        return EmpiricalTestJobRun(self.credentials, run_id, url=url, waiting=self._waiting())
+
+    def trigger(self, **changes: Any) -> EmpiricalTestJobRun:  # type: ignore[override]
+        """Start a test run, by the task `trigger_test_run`; it does not wait for it.
+
+        Args:
+            **changes: What else to say about this run: any field of the request, such as
+                ``build`` or ``metadata``. It wins over what the block says.
+
+        Returns:
+            A handle on the run.
+
+        Raises:
+            EmpiricalError: Whatever `trigger_test_run` raises.
+        """
+        run = trigger_test_run(**self._request(changes))
+        return self._handle(run["id"], run["url"])
+
+    async def atrigger(self, **changes: Any) -> EmpiricalTestJobRun:
+        """Do what `trigger` does, for use with ``await``."""
+        run = await atrigger_test_run(**self._request(changes))
+        return self._handle(run["id"], run["url"])
+
+    def attach(self, run_id: int | str) -> EmpiricalTestJobRun:
+        """Return a handle on a run that was started before, here or elsewhere.
+
+        Args:
+            run_id: Database id of the run: 456, or "456".
+
+        Raises:
+            NotFoundError: There is no such run.
+            EmpiricalError: It could not be read.
+        """
+        with self.credentials.get_client() as client:
+            run = client.get_test_run(run_id_of(run_id))
+        return self._handle(run.id, run.url)
+
+    async def aattach(self, run_id: int | str) -> EmpiricalTestJobRun:
+        """Do what `attach` does, for use with ``await``."""
+        async with self.credentials.get_async_client() as client:
+            run = await client.get_test_run(run_id_of(run_id))
+        return self._handle(run.id, run.url)

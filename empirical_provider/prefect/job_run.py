@@ -1,0 +1,197 @@
+"""The handle on a test run that a job has started, or was attached to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from prefect.blocks.abstract import JobRun
+
+from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError, GateClosedError
+from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
+
+if TYPE_CHECKING:
+    from empirical_provider.models import TestRun
+    from empirical_provider.prefect.credentials import EmpiricalCredentials
+
+__all__ = ["EmpiricalTestJobRun"]
+
+
+class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
+    """A test run of an `EmpiricalTestJob`, which makes it: by ``trigger`` or by ``attach``.
+
+    It can be pickled, for example as the result of a task, but it leaves the credentials behind:
+    on the other side, ``attach`` the job to its ``run_id``.
+
+    Args:
+        credentials: The block with the API key.
+        run_id: Database id of the run.
+        url: Its page, if known.
+        waiting: ``policy``, ``poll_interval`` and ``timeout``, as `wait_for_test_run` takes them.
+    """
+
+    def __init__(
+        self,
+        credentials: EmpiricalCredentials,
+        run_id: int,
+        *,
+        url: str | None,
+        waiting: dict[str, Any],
+    ) -> None:
+        self._credentials: EmpiricalCredentials | None = credentials
+        self._run_id = run_id
+        self._url = url
+        self._waiting = waiting
+        self._verdict: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(run_id={self._run_id}, url={self._url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_credentials": None}
+
+    @property
+    def run_id(self) -> int:
+        """Database id of the run."""
+        return self._run_id
+
+    def _known(self) -> EmpiricalCredentials:
+        if self._credentials is None:
+            raise EmpiricalError(
+                f"This handle on Empirical test run {self._run_id} comes from another process, and "
+                f"its credentials were left there: use EmpiricalTestJob.attach({self._run_id}).",
+                run_id=self._run_id,
+            )
+        return self._credentials
+
+    # The gate
+
+    def wait_for_completion(  # type: ignore[override]
+        self, *, cancel_on_cancellation: bool = True
+    ) -> None:
+        """Wait until the run has finished, by the task `wait_for_test_run`; red raises.
+
+        Args:
+            cancel_on_cancellation: Whether a person's cancel of the flow run cancels the test
+                run; default True.
+
+        Raises:
+            GateClosedError: The gate stays closed; `fetch_result` gives the verdict all the same.
+            EmpiricalError: Whatever else `wait_for_test_run` raises.
+        """
+        with self._remembering():
+            self._verdict = wait_for_test_run(**self._arguments(cancel_on_cancellation))
+
+    async def await_for_completion(self, *, cancel_on_cancellation: bool = True) -> None:
+        """Do what `wait_for_completion` does, for use with ``await``."""
+        with self._remembering():
+            self._verdict = await await_for_test_run(**self._arguments(cancel_on_cancellation))
+
+    def fetch_result(self) -> dict[str, Any]:  # type: ignore[override]
+        """Return the verdict as plain data, also a red one: this does not close the gate.
+
+        Without a wait before, the run is read once.
+
+        Raises:
+            EmpiricalError: The run has not finished, or could not be read.
+        """
+        if self._verdict is None:
+            with self._known().get_client() as client:
+                self._judge(client.get_test_run(self._run_id))
+        return self._told()
+
+    async def afetch_result(self) -> dict[str, Any]:
+        """Do what `fetch_result` does, for use with ``await``."""
+        if self._verdict is None:
+            async with self._known().get_async_client() as client:
+                self._judge(await client.get_test_run(self._run_id))
+        return self._told()
+
+    # The run
+
+    def status(self) -> str:
+        """Read the run and return its state, such as ``started`` or ``ended``."""
+        with self._known().get_client() as client:
+            return str(client.get_test_run(self._run_id).state)
+
+    async def astatus(self) -> str:
+        """Do what `status` does, for use with ``await``."""
+        async with self._known().get_async_client() as client:
+            return str((await client.get_test_run(self._run_id)).state)
+
+    def url(self) -> str | None:
+        """Return the run's page, which is looked up if it is not known yet; None if in vain."""
+        if self._url is None:
+            with self._known().get_client() as client:
+                self._url = client.find_url(self._unread()).url
+        return self._url
+
+    async def aurl(self) -> str | None:
+        """Do what `url` does, for use with ``await``."""
+        if self._url is None:
+            async with self._known().get_async_client() as client:
+                self._url = (await client.find_url(self._unread())).url
+        return self._url
+
+    def cancel(self) -> bool:
+        """Ask the service to cancel the run, which takes a while; return False if it had finished.
+
+        Raises:
+            EmpiricalError: The service could not be asked.
+        """
+        try:
+            with self._known().get_client() as client:
+                client.cancel_test_run(self._run_id)
+        except AlreadyFinishedError:
+            return False
+        return True
+
+    async def acancel(self) -> bool:
+        """Do what `cancel` does, for use with ``await``."""
+        try:
+            async with self._known().get_async_client() as client:
+                await client.cancel_test_run(self._run_id)
+        except AlreadyFinishedError:
+            return False
+        return True
+
+    # What both forms share
+
+    def _arguments(self, cancel_on_cancellation: bool) -> dict[str, Any]:
+        return {
+            "credentials": self._known(),
+            "test_run_id": self._run_id,
+            "cancel_on_cancellation": cancel_on_cancellation,
+            **self._waiting,
+        }
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        """Keep the verdict that closes the gate."""
+        try:
+            yield
+        except GateClosedError as error:
+            self._verdict = error.verdict
+            raise
+
+    def _judge(self, run: TestRun) -> None:
+        from empirical_provider.policy import GatePolicy
+        from empirical_provider.verdict import judge
+
+        if not run.state.is_terminal:
+            raise EmpiricalError(
+                f"Empirical test run {run.id} is {run.state}: there is no verdict yet. Call "
+                f"wait_for_completion first.",
+                run_id=run.id,
+                run_url=run.url,
+            )
+        self._verdict = judge(run, GatePolicy.of(self._waiting["policy"])).as_dict()
+
+    def _told(self) -> dict[str, Any]:
+        return dict(self._verdict or {})
+
+    def _unread(self) -> TestRun:
+        from empirical_provider.models import TestRun, TestRunState
+
+        return TestRun(id=self._run_id, state=TestRunState("unknown"))

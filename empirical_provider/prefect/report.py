@@ -1,0 +1,60 @@
+"""The page that a person reads about a verdict, as markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from empirical_provider.verdict import Verdict
+
+__all__ = ["markdown"]
+
+_ROWS = ("environment", "branch", "commit", "error_code")
+"""What else is told of a run, where it is known."""
+
+
+def markdown(verdict: Verdict) -> str:
+    """Return the page: the verdict, the run's link, its counts, and its failed tests by name."""
+    told = verdict.as_dict()
+    rows: list[tuple[str, object]] = [("outcome", verdict.outcome), ("gate", verdict.decision)]
+    rows += [(name.replace("_", " "), told[name]) for name in _ROWS if told[name] is not None]
+    rows += [
+        (f"tests {name.replace('_', ' ')}", count)
+        for name, count in told["counts"].items()
+        if count is not None
+    ]
+    if verdict.elapsed_seconds is not None:
+        rows.append(("waited", f"{verdict.elapsed_seconds:g} s"))
+    summary = verdict.summary.removesuffix(f" {verdict.url}")
+    link = [f"[Open the test run]({_address(verdict.url)})", ""] if verdict.url else []
+    more = verdict.failed_tests_total - len(verdict.failed_tests)
+    failed = [f"- {_plain(name)}" for name in verdict.failed_tests]
+    return "\n".join(
+        [
+            f"## {_plain(summary)}",
+            "",
+            *link,
+            "| | |",
+            "| --- | --- |",
+            *(f"| {name} | {_plain(str(value))} |" for name, value in rows),
+            *(["", "### Failed tests", "", *failed] if failed else []),
+            *([f"- and {more} more"] if more else []),
+            "",
+        ]
+    )
+
+
+def _plain(text: str) -> str:
+    """Make text of others mean only itself: no markdown, no HTML, one line."""
+    line = " ".join(text.split())
+    return re.sub(r"([^\w\s,.:;'/%-]|_)", _entity, line)
+
+
+def _entity(match: re.Match[str]) -> str:
+    return f"&#{ord(match[1])};"
+
+
+def _address(url: str) -> str:
+    """Keep a URL from ending the link that it stands in."""
+    return url.replace("(", "%28").replace(")", "%29").replace(" ", "%20")

@@ -1,0 +1,167 @@
+"""The ready flow and the examples: what the final state says, and that each runs as it stands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import get_current_settings
+
+from empirical_provider import TestsFailedError
+from empirical_provider.emulator import Emulator
+from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob, run_empirical_tests
+
+EXAMPLES = Path(__file__).parents[2] / "flows_examples"
+
+
+@pytest.fixture(autouse=True)
+def _prod(credentials: EmpiricalCredentials) -> None:
+    """Save the block that the flows load."""
+    credentials.save("prod", overwrite=True)
+
+
+def _run(**parameters: Any) -> Any:
+    call = {"credentials": "prod", "environment": "staging", "poll_interval": 0.05, **parameters}
+    return run_empirical_tests(**call, return_state=True)
+
+
+def test_green(empirical: Emulator, server: SyncPrefectClient) -> None:
+    """The state on the server is Completed, names the run and its page, and holds the verdict."""
+    empirical.script("staging", "passed", total=48)
+
+    state = _run()
+
+    (made,) = empirical.runs
+    stored = server.read_flow_run(state.state_details.flow_run_id).state
+    assert stored is not None
+    assert stored.name == "Completed"
+    assert stored.message == (
+        f"Empirical test run {made.id} in staging passed: 48 of 48. "
+        f"{empirical.url}/acme/test-runs/{made.id}"
+    )
+    verdict = stored.result()
+    assert (verdict["run_id"], verdict["outcome"]) == (made.id, "passed")
+    assert verdict["counts"]["total"] == 48
+
+
+def test_red(empirical: Emulator, server: SyncPrefectClient) -> None:
+    """The state on the server is Failed, and its message names the run and the failed tests."""
+    empirical.script("staging", "failed", total=4, failed=1)
+
+    state = _run()
+
+    stored = server.read_flow_run(state.state_details.flow_run_id).state
+    assert stored is not None
+    assert stored.name == "Failed"
+    message = stored.message or ""
+    assert f"Empirical test run {empirical.runs[0].id} in staging failed: 1 of 4" in message
+    assert "\n  - " in message
+    with pytest.raises(TestsFailedError):
+        state.result()
+
+
+def test_skip(empirical: Emulator) -> None:
+    """What the policy skips completes the flow, and the data says that it was skipped."""
+    empirical.script("staging", "superseded")
+
+    state = _run(policy={"superseded": "skip"})
+
+    assert state.is_completed()
+    assert state.result()["decision"] == "skip"
+    assert "was superseded" in state.message
+
+
+def test_it_can_be_deployed() -> None:
+    """The entry point for prefect.yaml leads to the flow, and no parameter can hold a secret."""
+    found = load_flow_from_entrypoint("empirical_provider.prefect.flows.run_empirical_tests")
+
+    assert found.name == "run-empirical-tests"
+    properties = found.parameters.properties
+    assert "environment" in properties
+    assert "environment_variables_overrides" not in properties
+    assert properties["credentials"]["type"] == "string"
+
+
+def test_the_gate_of_the_example(empirical: Emulator) -> None:
+    """Green goes live, a superseded release does not, and red fails."""
+    gate = runpy.run_path(str(EXAMPLES / "gate.py"))["gate"]
+
+    assert gate(poll_interval=0.05).startswith(
+        "Live at https://production.example.com/1.0.0/. Empirical test run"
+    )
+    assert empirical.runs[0].body["build"]["url"] == "https://staging.example.com/1.0.0/"
+    empirical.script("staging", "superseded")
+    assert gate(poll_interval=0.05).startswith("Not released. Empirical test run")
+    empirical.script("staging", "failed")
+    with pytest.raises(TestsFailedError):
+        gate(poll_interval=0.05)
+
+
+def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> None:
+    """With their defaults, but for the pause between two looks, they print what became of it."""
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    for name, told in (("gate", "Live at"), ("job_block", "Empirical test run")):
+        source = (EXAMPLES / f"{name}.py").read_text()
+        quick = tmp_path / f"{name}.py"
+        quick.write_text(
+            source.replace("poll_interval: float = 10.0", "poll_interval: float = 0.05").replace(
+                "poll_interval=10,", "poll_interval=0.05,"
+            )
+        )
+        assert quick.read_text() != source
+
+        answer = subprocess.run(  # noqa: S603
+            [sys.executable, str(quick)],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert answer.stdout.splitlines()[-1].startswith(told)
+        assert f"run {empirical.runs[-1].id} in staging passed" in answer.stdout
+    assert EmpiricalTestJob.load("smoke").tags == ["smoke"]
+
+
+@pytest.mark.deployment
+def test_the_served_example(
+    empirical: Emulator, server: SyncPrefectClient, eventually: Callable[..., Any]
+) -> None:
+    """In a process of its own it serves the ready flow, and the deployment's parameters fit."""
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    serving = subprocess.Popen(  # noqa: S603
+        [sys.executable, str(EXAMPLES / "deployment.py")],
+        env={**os.environ, **settings, "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def deployed() -> Any:
+        with contextlib.suppress(ObjectNotFound):
+            return server.read_deployment_by_name("run-empirical-tests/staging-gate")
+        return None
+
+    def ended() -> Any:
+        state = server.read_flow_run(run.id).state
+        return state if state and state.is_final() else None
+
+    try:
+        run = server.create_flow_run_from_deployment(
+            eventually(deployed, 60).id, parameters={"poll_interval": 0.05}
+        )
+        state = eventually(ended, 60)
+    finally:
+        serving.terminate()
+        serving.wait(timeout=40)
+    assert state.name == "Completed"
+    assert f"run {empirical.runs[0].id} in staging passed" in state.message
