@@ -60,7 +60,7 @@ $(HOST_ENVS:%=test-%): test-%: .venvs/%/.ready
 	.venvs/$*/bin/pytest tests/$(call host,$*) -m 'not deployment' $(PYTEST_ARGS)
 
 test-deployments: $(call ready,airflow airflow-2.11 prefect)  ## What takes minutes: whole deployments, and waits of real length
-	@$(MAKE) --no-print-directory -j2 --output-sync=target $(patsubst %,deployments-%,airflow airflow-2.11 prefect)
+	@$(MAKE) --no-print-directory -j1 $(patsubst %,deployments-%,airflow airflow-2.11 prefect)
 
 deployments-%:
 	.venvs/$*/bin/pytest tests/$(call host,$*) -m deployment $(PYTEST_ARGS)

@@ -150,7 +150,8 @@ def test_a_green_gate_opens(deployment: Deployment, calm: Emulator) -> None:
 
 def test_a_sensor_in_mode_reschedule_opens(deployment: Deployment, calm: Emulator) -> None:
     """The sensor has itself rescheduled, and opens once the run has finished."""
-    until("the sensor waits", lambda: deployment.states("sensed") == ["up_for_reschedule"])
+    waits = ["up_for_reschedule"]
+    until("the sensor waits", lambda: deployment.states("sensed") == waits, limit=120)
     calm.set_state(run_in(calm, "sensed"), "ended")
     assert deployment.ended("sensed")["state"] == "success"
     verdict = deployment.xcom("sensed", "verdict")

@@ -27,6 +27,8 @@ from empirical_provider.prefect.cancelling import aguarded, guarded
 
 FROM_OUTSIDE = [TerminationSignal(15), KeyboardInterrupt(), asyncio.CancelledError()]
 ERRORS = [RuntimeError("no"), TimeoutError("no")]
+pytestmark = pytest.mark.deployment
+
 ENDED = {"cancelling", "cancelled"}
 
 

@@ -21,6 +21,8 @@ from empirical_provider import TestsFailedError
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob, run_empirical_tests
 
+pytestmark = pytest.mark.deployment
+
 EXAMPLES = Path(__file__).parents[2] / "flows_examples"
 
 
@@ -133,7 +135,6 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
     assert EmpiricalTestJob.load("smoke").tags == ["smoke"]
 
 
-@pytest.mark.deployment
 def test_the_served_example(
     empirical: Emulator, server: SyncPrefectClient, eventually: Callable[..., Any]
 ) -> None:

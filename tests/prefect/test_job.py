@@ -21,6 +21,8 @@ from empirical_provider import (
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob, EmpiricalTestJobRun
 
+pytestmark = pytest.mark.deployment
+
 
 class TestBlockStandard(BlockStandardTestSuite):
     @pytest.fixture
