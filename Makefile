@@ -40,9 +40,11 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # ---------------------------------------------------------------------------------------------------
 # Check it
 
-test:  ## Lint, types, and the tests in all environments, two at a time
+# Prefect's suites go first, and one more job than there are cores: they mostly wait for their server.
+test:  ## Lint, types, and the tests in all environments, three at a time
 	@$(MAKE) --no-print-directory -j2 envs
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types test-core $(HOST_ENVS:%=test-%)
+	@$(MAKE) --no-print-directory -j3 --output-sync=target \
+		$(patsubst %,test-%,$(filter prefect%,$(HOST_ENVS)) $(filter airflow%,$(HOST_ENVS)) core) lint types
 
 test-core: $(call ready,core)  ## Tests of the core and the emulator
 	.venvs/core/bin/pytest tests/core tests/emulator $(PYTEST_ARGS)
