@@ -5,7 +5,10 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import cast
 
+from .behaviour import BEHAVIORS, LIMITS, Behaviour, Changes
+from .echo import ECHOES
 from .server import Emulator
 from .settings import ADVANCES, DEFAULT_ENVIRONMENTS
 
@@ -26,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             project_id=options.project_id,
             advance=options.advance,
             state_seconds=options.state_seconds,
+            **_behaviour(options),
         )
     except ValueError as exc:
         parser.error(str(exc))
@@ -75,7 +79,42 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="time spent in each state with --advance time (default: %(default)s)",
     )
+    _add_switches(parser)
     return parser
+
+
+def _add_switches(parser: argparse.ArgumentParser) -> None:
+    """Add one option for each switch of `Behaviour`, of the same name."""
+    usual = Behaviour()
+    for view in ("list", "detail"):
+        parser.add_argument(
+            f"--echo-in-{view}",
+            type=lambda names: [name for name in names.split(",") if name],
+            metavar="NAMES",
+            help=f"fields of the request shown in the {view}, with commas (of {', '.join(ECHOES)})",
+        )
+    for name, kind, unit, text in (
+        ("--list-lag", float, "SECONDS", "how long new runs are missing from lists"),
+        ("--list-lag-reads", int, "N", "list requests from which new runs are missing"),
+        ("--clock-skew", float, "SECONDS", "how far the service's clock is ahead"),
+    ):
+        parser.add_argument(name, type=kind, metavar=unit, help=f"{text} (default: 0)")
+    parser.add_argument(
+        "--concurrency-limit",
+        choices=LIMITS,
+        help=f"where only one run goes at a time (default: {usual.concurrency_limit})",
+    )
+    parser.add_argument(
+        "--concurrency-behavior",
+        choices=BEHAVIORS,
+        help=f"what a new run does there (default: {usual.concurrency_behavior})",
+    )
+
+
+def _behaviour(options: argparse.Namespace) -> Changes:
+    """Collect the switches that were given."""
+    given = {name: getattr(options, name) for name in Changes.__annotations__}
+    return cast("Changes", {name: value for name, value in given.items() if value is not None})
 
 
 def _environment(item: str) -> tuple[str, str]:

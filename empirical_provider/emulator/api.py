@@ -51,11 +51,13 @@ class _Api:
     async def list_test_runs(self, request: Request) -> Response:
         query = Query.read(request.query_params)
         runs, total = self._state.read_page(query)
-        return JSONResponse(views.list_answer(runs, total, query, self._settings))
+        echo = self._state.behaviour.echo_in_list
+        return JSONResponse(views.list_answer(runs, total, query, self._settings, echo))
 
     async def get_test_run(self, request: Request) -> Response:
         run = self._state.read(_run_id(request))
-        return JSONResponse(views.detail_answer(run, self._settings))
+        echo = self._state.behaviour.echo_in_detail
+        return JSONResponse(views.detail_answer(run, self._settings, echo))
 
     async def rerun_test_run(self, request: Request) -> Response:
         body = bodies.parse(await request.body())

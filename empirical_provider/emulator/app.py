@@ -6,9 +6,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from .api import api_routes
 from .control import LOCAL_HOSTS, Control, control_routes
+from .dates import Dated
 from .errors import FieldError, RefusedError, UnknownRunError
 from .report import not_found_page, report_routes
 from .wire import CONTROL_PREFIX, Wire
@@ -16,10 +18,10 @@ from .wire import CONTROL_PREFIX, Wire
 __all__ = ["build_app"]
 
 
-def build_app(control: Control) -> Starlette:
+def build_app(control: Control) -> ASGIApp:
     """Put the application together."""
     routes = api_routes(control.state)
-    return Starlette(
+    app = Starlette(
         routes=[*control_routes(control), *routes, *report_routes(control.state)],
         middleware=[
             # A page from elsewhere must not reach this through a name that resolves to 127.0.0.1.
@@ -31,6 +33,8 @@ def build_app(control: Control) -> Starlette:
                 journal=control.journal,
                 connections=control.connections,
             ),
+            # Here too: an answer that a fault holds back keeps the date at which it was made.
+            Middleware(Dated, now=control.state.time),
         ],
         exception_handlers={
             FieldError: _refuse,
@@ -39,6 +43,7 @@ def build_app(control: Control) -> Starlette:
             HTTPException: _no_route,
         },
     )
+    return Dated(app, now=control.state.time)
 
 
 def _error(status: int, message: str) -> Response:

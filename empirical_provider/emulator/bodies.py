@@ -77,14 +77,14 @@ def integer(least: int, most: int | None = None) -> Check:
     return check
 
 
-def number(most: float) -> Check:
-    """Make a check for a finite number from 0."""
+def number(most: float, *, least: float = 0) -> Check:
+    """Make a check for a finite number in a range."""
 
     def check(name: str, value: Any) -> None:
         if type(value) not in (int, float):
             raise FieldError(name, f"must be a number, not {_kind(value)}")
-        if not (math.isfinite(value) and 0 <= value <= most):
-            raise FieldError(name, f"must be from 0 to {most:g}, not {value}")
+        if not (math.isfinite(value) and least <= value <= most):
+            raise FieldError(name, f"must be from {least:g} to {most:g}, not {value}")
 
     return check
 

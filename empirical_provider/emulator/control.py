@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from . import bodies, views
 from .api import ENDPOINTS
+from .behaviour import Behaviour
 from .connections import Connections
 from .errors import RefusedError, UnknownRunError
 from .faults import FaultBook
@@ -32,7 +33,7 @@ class Control:
     """The operations. Each takes fields as they come, checks them and acts.
 
     Attributes:
-        state: Keys, scripts and runs.
+        state: Keys, scripts, switches and runs.
         faults: What shall go wrong.
         journal: What was asked.
         connections: The connections so far.
@@ -47,6 +48,11 @@ class Control:
     def script(self, fields: Mapping[str, Any]) -> None:
         """Set how later runs of an environment end."""
         self.state.script(fields)
+
+    def behave(self, changes: Mapping[str, Any]) -> Behaviour:
+        """Set some switches of how the service behaves."""
+        self.state.behave(changes)
+        return self.state.behaviour
 
     def fault(self, fields: Mapping[str, Any]) -> None:
         """Let something go wrong."""
@@ -87,6 +93,7 @@ def control_routes(control: Control) -> list[Route]:
         ("POST", "/faults", plane.add_fault),
         ("DELETE", "/faults", plane.clear_faults),
         ("POST", "/scripts", plane.script),
+        ("POST", "/behaviour", plane.behave),
         ("POST", "/runs/{run_id}", plane.force),
         ("DELETE", "/runs/{run_id}", plane.delete),
         ("POST", "/keys", plane.key),
@@ -111,6 +118,7 @@ class _Plane:
                 "environments": list(settings.outcomes),
                 "runs": [asdict(run) for run in self._control.runs()],
                 "faults": self._control.faults.all(),
+                "behaviour": self._control.state.behaviour.as_json(),
                 "connections": self._control.connections.accepted,
             }
         )
@@ -132,6 +140,10 @@ class _Plane:
         fields = await _fields(request)
         self._control.script(fields)
         return JSONResponse({"script": fields})
+
+    async def behave(self, request: Request) -> Response:
+        behaviour = self._control.behave(await _fields(request))
+        return JSONResponse({"behaviour": behaviour.as_json()})
 
     async def force(self, request: Request) -> Response:
         run = self._control.force(_run_id(request), await _fields(request))

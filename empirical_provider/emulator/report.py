@@ -11,7 +11,7 @@ from .errors import UnknownRunError
 from .queries import whole_number
 from .runs import Run
 from .state import State
-from .views import iso
+from .views import stamp
 
 __all__ = ["not_found_page", "report_routes"]
 
@@ -85,7 +85,7 @@ def _index(runs: list[Run], slug: str) -> str:
             f'<a href="/{escape(slug)}/test-runs/{run.id}">{run.id}</a>',
             escape(run.environment.slug),
             _badge(_verdict(run)),
-            escape(str(iso(run.created_at))),
+            escape(str(stamp(run, run.created_at))),
         )
         for run in reversed(runs)
     ]
@@ -97,8 +97,8 @@ def _report(run: Run) -> str:
         "State": run.state,
         "Environment": f"{run.environment.name} ({run.environment.slug})",
         "Test branch": run.branch,
-        "Created": iso(run.created_at),
-        "Ended": iso(run.ended_at),
+        "Created": stamp(run, run.created_at),
+        "Ended": stamp(run, run.ended_at),
         "Triggered by": run.request.get("github_actor"),
         "Error code": run.error_code,
         "Cancel reason": run.cancel_reason,

@@ -8,7 +8,9 @@ from .catalogue import TestRow
 from .outcomes import OUTCOMES, Plan, make_plan
 from .settings import Environment
 
-__all__ = ["STATES", "TERMINAL", "Run"]
+__all__ = ["STATES", "TERMINAL", "Group", "Run"]
+
+Group = tuple[str, ...]
 
 STATES = ("pending", "queued", "started", "ended", "error", "cancelling", "cancelled")
 TERMINAL = frozenset({"ended", "error", "cancelled"})
@@ -24,10 +26,13 @@ class Run:
         body: The request that made it, as received.
         request: The trigger it amounts to: for a re-run, what it takes over from its source.
         plan: How it will end.
-        created_at: Seconds since the epoch.
+        created_at: Seconds since the epoch, by the real clock as all times here.
         since: When it entered its state.
+        skew: Seconds by which the service's clock was ahead when it was created.
+        lists_before: List requests before it was created.
         state: One of `STATES`.
-        waiting: Held back by another run of its concurrency group.
+        group: Runs of one group do not go at the same time.
+        waiting: Held back by another run of its group.
         wanted: Run only tests with these ids; None runs all.
         least: Tests that the project has at least, because the re-run source had them.
         rerun_source_id: The run that this one repeats.
@@ -47,7 +52,10 @@ class Run:
     plan: Plan
     created_at: float
     since: float
+    skew: float = 0.0
+    lists_before: int = 0
     state: str = "queued"
+    group: Group | None = None
     waiting: bool = False
     wanted: frozenset[str] | None = None
     least: int = 0
@@ -64,12 +72,6 @@ class Run:
     def terminal(self) -> bool:
         """Whether the run has come to rest."""
         return self.state in TERMINAL
-
-    @property
-    def group(self) -> str | None:
-        """The concurrency group that the run asked for."""
-        concurrency = self.request.get("concurrency")
-        return concurrency["group"] if concurrency else None
 
     @property
     def branch(self) -> str:

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
+from .behaviour import Behaviour, Changes
 from .bodies import integer
 from .control import Control
 from .journal import RecordedRequest
@@ -36,6 +37,7 @@ class Emulator:
         advance: "reads" moves a run one step with each read, "time" after `state_seconds` each.
         state_seconds: Seconds that a run stays in each state, when time moves it.
         clock: Returns seconds since the epoch; for tests that take no time.
+        **behaviour: Switches to start with; those of `behave`.
 
     Raises:
         ValueError: An argument is wrong; the message names it.
@@ -52,6 +54,7 @@ class Emulator:
         advance: str = "reads",
         state_seconds: float = 2.0,
         clock: Callable[[], float] = time.time,
+        **behaviour: Unpack[Changes],
     ) -> None:
         integer(0, _HIGHEST_PORT)("port", port)
         settings = Settings(
@@ -63,7 +66,7 @@ class Emulator:
             state_seconds=state_seconds,
         )
         self._port = port
-        self._control = Control(State(settings, clock))
+        self._control = Control(State(settings, Behaviour().but(behaviour), clock))
         self._serving: Serving | None = None
 
     def __enter__(self) -> Self:
@@ -162,6 +165,25 @@ class Emulator:
         }
         self._control.script({"environment": environment, "outcome": outcome, **options})
 
+    @property
+    def behaviour(self) -> Behaviour:
+        """The switches as they are now."""
+        return self._control.state.behaviour
+
+    def behave(self, **changes: Unpack[Changes]) -> Behaviour:
+        """Set how the service behaves from now on; what is not named stays, until `reset`.
+
+        Args:
+            **changes: `echo_in_list` and `echo_in_detail`, the request's fields that are shown;
+                `list_lag` in seconds and `list_lag_reads` in list requests; `clock_skew` in
+                seconds; the project's `concurrency_limit` and `concurrency_behavior`.
+                `Behaviour` tells more.
+
+        Raises:
+            ValueError: A switch or its value is unknown; the message names it.
+        """
+        return self._control.behave(changes)
+
     def fault(
         self,
         endpoint: str,
@@ -229,5 +251,5 @@ class Emulator:
         self._control.key({"key": key, "revoked": False})
 
     def reset(self) -> None:
-        """Forget runs, scripts, faults, revoked keys, requests and the count of connections."""
+        """Forget runs, scripts, faults, switches, revoked keys, requests and connections."""
         self._control.reset()

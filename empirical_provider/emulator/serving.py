@@ -41,6 +41,7 @@ class Serving:
             lifespan="off",
             log_config=None,  # logging belongs to the process that we are a guest in
             server_header=False,
+            date_header=False,  # the app dates its answers by the service's clock
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config, self._ready)

@@ -1,12 +1,15 @@
-"""What the local Empirical knows: keys, scripts and runs. No HTTP and no clock here."""
+"""What the local Empirical knows: keys, scripts, switches and runs. No HTTP and no clock here."""
 
 import copy
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import concurrency
+from .behaviour import Behaviour
 from .bodies import text
 from .errors import FieldError, RefusedError, UnknownRunError
+from .lag import Lag
 from .outcomes import Scripts
 from .queries import Query
 from .runs import STATES, Run
@@ -27,31 +30,41 @@ _INHERITED = (
 
 
 class State:
-    """Keys, scripts and runs of one project.
+    """Keys, scripts, switches and runs of one project.
 
     Every method takes the lock, lets time pass for the runs, and gives out copies:
     a caller never sees a run change under its hands.
 
     Args:
         settings: The set-up to start from, and to return to on `reset`.
+        behaviour: The switches to start from, and to return to on `reset`.
         clock: Returns seconds since the epoch.
+
+    Attributes:
+        settings: The set-up.
+        behaviour: The switches as they are now.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, behaviour: Behaviour, clock: Callable[[], float]
+    ) -> None:
         self.settings = settings
+        self._first_behaviour = behaviour
         self._clock = clock
         self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:
-        """Forget runs, scripts and revoked keys; ids start again."""
+        """Forget runs, scripts, switches and revoked keys; ids start again."""
         with self._lock:
+            self.behaviour = self._first_behaviour
+            self._lag = Lag()
             self._runs: dict[int, Run] = {}
             self._last_id = 0
             self._scripts = Scripts(self.settings.outcomes)
             self._revoked: set[str] = set()
 
-    # Keys and scripts
+    # Keys, scripts and switches
 
     def accepts(self, key: str) -> bool:
         """Tell whether a bearer key is good."""
@@ -69,6 +82,17 @@ class State:
         """Set how later runs end."""
         with self._lock:
             self._scripts.add(fields)
+
+    def behave(self, changes: Mapping[str, Any]) -> None:
+        """Set some switches; runs keep what they were created with, lists what they have shown."""
+        with self._lock:
+            behaviour = self.behaviour.but(changes)
+            self._lag.catch_up(self._runs.values(), self.behaviour, self._settle())
+            self.behaviour = behaviour
+
+    def time(self) -> float:
+        """Tell the time by the service's clock."""
+        return self._clock() + self.behaviour.clock_skew
 
     # What the API asks for
 
@@ -132,7 +156,10 @@ class State:
         """Show one page of runs, newest first, and count all that match."""
         with self._lock:
             now = self._settle()
-            found = [run for run in reversed(self._runs.values()) if query.matches(run, now)]
+            self._lag.catch_up(self._runs.values(), self.behaviour, now)
+            self._lag.reads += 1
+            listed = filter(self._lag.shows, reversed(self._runs.values()))
+            found = [run for run in listed if query.matches(run, now)]
             first = (query.page - 1) * query.per_page
             page = found[first : first + query.per_page]
             seen = [copy.copy(run) for run in page]
@@ -168,7 +195,7 @@ class State:
             now = self._settle()
             run = self._get(run_id)
             del self._runs[run_id]
-            self._release(run.group, now)
+            concurrency.release(run.group, self._runs.values(), now)
 
     # Inside, with the lock held
 
@@ -204,11 +231,13 @@ class State:
             if only_failed:
                 wanted = frozenset(t.pw_test_id for t in source.tests if t.status == "failed")
                 if not wanted:
-                    raise FieldError("only_failed", f"test run {source.id} has no failed tests")
+                    field = "rerun_only_failed" if "rerun_only_failed" in body else "only_failed"
+                    raise FieldError(field, f"test run {source.id} has no failed tests")
         plan = self._scripts.take(slug)
         run = Run(
             self._next_id(), environments[slug], body, request, plan, created_at=now, since=now
         )
+        run.skew, run.lists_before = self.behaviour.clock_skew, self._lag.reads
         run.wanted = wanted
         if source is not None:
             run.rerun_source_id, run.rerun_only_failed = source.id, bool(only_failed)
@@ -218,37 +247,14 @@ class State:
         else:
             if plan.outcome == "pending":
                 run.state = "pending"
-            self._join_group(run, now)
+            concurrency.join(run, self._runs.values(), self.behaviour, now)
         self._runs[run.id] = run
         return copy.copy(run)
-
-    def _join_group(self, run: Run, now: float) -> None:
-        """Settle a new run's conflict with the live runs of its group."""
-        if run.group is None:
-            return
-        others = [other for other in self._live(run.group) if other is not run]
-        waits = run.request["concurrency"]["on_conflict"] == "wait"
-        for other in others:
-            if other.waiting or not waits:
-                other.superseded_by = run.id
-                other.enter("cancelled", now)
-        if waits and any(not other.terminal for other in others):
-            run.state, run.waiting = "pending", True
-
-    def _live(self, group: str) -> list[Run]:
-        return [run for run in self._runs.values() if run.group == group and not run.terminal]
-
-    def _release(self, group: str | None, now: float) -> None:
-        """Let the newest waiting run of a group go when nothing is ahead of it."""
-        live = self._live(group) if group is not None else []
-        if live and all(run.waiting for run in live):
-            run = live[-1]
-            run.enter("pending" if run.plan.outcome == "pending" else "queued", now)
 
     def _move(self, run: Run, state: str, now: float) -> None:
         run.enter(state, now)
         if run.terminal:
-            self._release(run.group, now)
+            concurrency.release(run.group, self._runs.values(), now)
 
     def _go_on(self, run: Run, now: float) -> None:
         """Take the step that comes by itself."""
@@ -265,7 +271,7 @@ class State:
             return
         movers: dict[int, Run] = {}
         for run in seen:
-            ahead = self._live(run.group) if run.waiting and run.group is not None else [run]
+            ahead = concurrency.live(run.group, self._runs.values()) if run.waiting else [run]
             movers |= {other.id: other for other in ahead if not other.waiting}
         for run in movers.values():
             self._go_on(run, now)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .catalogue import TestRow
+from .echo import echoed
 from .queries import Query
 from .runs import Run
 from .settings import Environment, Settings
@@ -18,6 +19,7 @@ __all__ = [
     "iso",
     "list_answer",
     "snapshot",
+    "stamp",
     "trigger_answer",
 ]
 
@@ -59,12 +61,15 @@ class RunSnapshot:
     rerun_only_failed: bool
 
 
-def iso(moment: float | None) -> str | None:
+def iso(moment: float) -> str:
     """Write a moment the way the API does."""
-    if moment is None:
-        return None
     written = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
     return written.replace("+00:00", "Z")
+
+
+def stamp(run: Run, moment: float | None) -> str | None:
+    """Write a moment in the life of a run by the service's clock."""
+    return None if moment is None else iso(moment + run.skew)
 
 
 def snapshot(run: Run) -> RunSnapshot:
@@ -75,7 +80,7 @@ def snapshot(run: Run) -> RunSnapshot:
         environment=run.environment.slug,
         outcome=run.plan.outcome,
         body=copy.deepcopy(run.body),
-        created_at=str(iso(run.created_at)),
+        created_at=str(stamp(run, run.created_at)),
         total_count=run.total,
         failed_count=run.count("failed"),
         failed_count_after_snoozing=run.failed_after_snoozing,
@@ -93,7 +98,7 @@ def trigger_answer(run: Run, settings: Settings) -> dict[str, Any]:
         "id": run.id,
         "state": run.state,
         "test_run_branch": run.branch,
-        "created_at": iso(run.created_at),
+        "created_at": stamp(run, run.created_at),
         "project_id": settings.project_id,
         "test_code": {"resolved": {"branch": run.branch, "fallback_reason": None}},
     }
@@ -101,7 +106,9 @@ def trigger_answer(run: Run, settings: Settings) -> dict[str, Any]:
     return {"data": {"trigger": {"success": accepted}, "test_run": test_run}}
 
 
-def list_answer(runs: list[Run], total: int, query: Query, settings: Settings) -> dict[str, Any]:
+def list_answer(
+    runs: list[Run], total: int, query: Query, settings: Settings, echo: frozenset[str]
+) -> dict[str, Any]:
     """Answer a list request."""
     pagination = {
         "page": query.page,
@@ -109,17 +116,17 @@ def list_answer(runs: list[Run], total: int, query: Query, settings: Settings) -
         "total": total,
         "total_pages": -(-total // query.per_page),
     }
-    items = [_fields(run) for run in runs]
+    items = [{**_fields(run), **echoed(run, echo)} for run in runs]
     data = {"project": settings.project, "test_runs": {"items": items}}
     return {"data": data, "pagination": pagination}
 
 
-def detail_answer(run: Run, settings: Settings) -> dict[str, Any]:
+def detail_answer(run: Run, settings: Settings, echo: frozenset[str]) -> dict[str, Any]:
     """Answer a request for one run."""
     test_run = {
         **_fields(run),
+        **echoed(run, echo),
         "run_id": str(17_000_000_000 + run.id * 7_919),  # another number on purpose: not the id
-        "test_case_ids": list(run.request.get("test_case_ids", [])),
     }
     details = [_row(row) for row in run.tests]
     parts = {
@@ -157,8 +164,7 @@ def _environment(env: Environment, settings: Settings, *, is_default: bool) -> d
 
 
 def _fields(run: Run) -> dict[str, Any]:
-    """What a list item and the detail share. The one place that decides what is echoed."""
-    build = run.request.get("build", {})
+    """What every list item and every detail has."""
     duration = (run.ended_at or 0.0) - run.started_at if run.ended_at and run.started_at else 0.0
     return {
         "id": run.id,
@@ -170,18 +176,8 @@ def _fields(run: Run) -> dict[str, Any]:
         "skipped_count": run.count("skipped"),
         "flaky_count": run.count("flaky"),
         "duration": round(duration * 1000),
-        "test_run_branch": run.branch,
-        "environment_id": run.environment.id,
-        "environment_slug": run.environment.slug,
-        "environment_name": run.environment.name,
-        "build_url": build.get("url"),
-        "build_branch": build.get("branch"),
-        "commit": build.get("commit"),
-        "created_at": iso(run.created_at),
-        "run_started_at": iso(run.started_at),
-        "environment_variables_overrides": run.request.get("environment_variables_overrides", []),
-        "rerun_source_id": run.rerun_source_id,
-        "rerun_only_failed": run.rerun_only_failed,
+        "created_at": stamp(run, run.created_at),
+        "run_started_at": stamp(run, run.started_at),
         "superseded_by_test_run_id": run.superseded_by,
         "error_code": run.error_code,
     }

@@ -1,9 +1,10 @@
-"""Runs of one concurrency group give way to each other as their triggers say."""
+"""Runs of one concurrency group give way to each other as their triggers, or the project, say."""
 
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 from empirical_provider.emulator import Emulator
 
@@ -103,3 +104,89 @@ def test_time_lets_a_waiting_run_start_when_the_active_one_ended(
     assert api.state(waiting) == "started"
     clock.now += 2
     assert api.state(waiting) == "ended"
+
+
+def test_the_project_limits_nothing_by_itself(api: Any, empirical: Emulator) -> None:
+    """Without a limit runs of one branch and environment go side by side."""
+    api.trigger()
+    api.trigger()
+    assert _states(empirical) == ["queued", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("project", ["queued", "cancelled", "cancelled", "pending"]),
+        ("environment", ["queued", "cancelled", "pending", "queued"]),
+        ("branch_environment", ["queued", "pending", "queued", "queued"]),
+    ],
+)
+def test_the_limit_of_the_project_holds_in_its_scope(
+    api: Any, empirical: Emulator, limit: str, expected: list[str]
+) -> None:
+    """With a queue one run goes in a project, an environment, or an environment of a branch."""
+    empirical.behave(concurrency_limit=limit, concurrency_behavior="queue_new")
+    api.trigger("staging")
+    api.trigger("staging")
+    api.trigger("staging", branch="feature")
+    api.trigger("production")
+    assert _states(empirical) == expected
+
+
+def test_the_project_can_cancel_what_goes_before(api: Any, empirical: Emulator) -> None:
+    """With cancel_previous a new run replaces the one that runs in its scope."""
+    empirical.behave(concurrency_limit="environment", concurrency_behavior="cancel_previous")
+    old = api.trigger()
+    empirical.set_state(old, "started")
+    api.trigger("production")
+    new = api.trigger()
+    assert _states(empirical) == ["cancelled", "queued", "queued"]
+    assert api.detail(old)["testRun"]["superseded_by_test_run_id"] == new
+
+
+def test_a_newer_run_replaces_the_one_that_waits_for_the_project(
+    api: Any, empirical: Emulator
+) -> None:
+    """A waiting run is cancelled with nobody pressing cancel, and the newest goes next."""
+    empirical.behave(concurrency_limit="project", concurrency_behavior="queue_new")
+    active, waiting, newest = (api.trigger() for _ in range(3))
+    assert _states(empirical) == ["queued", "cancelled", "pending"]
+    assert empirical.runs[waiting - 1].superseded_by == newest
+    api.finish(active)
+    assert api.finish(newest)["testRun"]["state"] == "ended"
+
+
+@pytest.mark.parametrize("own", [None, {"group": "project", "on_conflict": "cancel"}])
+def test_the_concurrency_of_a_run_goes_before_that_of_the_project(
+    api: Any, empirical: Emulator, own: dict[str, str] | None
+) -> None:
+    """A run with a group of its own, or with none at all, is not in the project's queue."""
+    empirical.behave(concurrency_limit="project", concurrency_behavior="queue_new")
+    api.trigger()
+    api.trigger(concurrency=own)
+    api.trigger()
+    assert _states(empirical) == ["queued", "queued", "pending"]
+
+
+def test_a_limit_that_is_lifted_keeps_its_promises(api: Any, empirical: Emulator) -> None:
+    """A run that waits goes on waiting for the one ahead, and starts after it."""
+    empirical.behave(concurrency_limit="project", concurrency_behavior="queue_new")
+    active, waiting = api.trigger(), api.trigger()
+    empirical.behave(concurrency_limit="none")
+    api.trigger()
+    assert _states(empirical) == ["queued", "pending", "queued"]
+    api.finish(active)
+    assert api.state(waiting) == "queued"
+
+
+def test_a_rerun_enters_the_queue_of_the_project(
+    api: Any, http: httpx.Client, empirical: Emulator
+) -> None:
+    """Both forms of a re-run are held back like any new run."""
+    source = api.trigger()
+    api.finish(source)
+    empirical.behave(concurrency_limit="project", concurrency_behavior="queue_new")
+    api.trigger()
+    http.post(f"/api/test-runs/{source}/re-run")
+    api.trigger(rerun_source_id=source)
+    assert _states(empirical)[1:] == ["queued", "cancelled", "pending"]

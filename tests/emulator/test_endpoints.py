@@ -271,48 +271,6 @@ def test_list_refuses_wrong_filters(http: httpx.Client, name: str, value: str) -
     assert _message(http.get("/api/test-runs", params={name: value}), 422).startswith(name)
 
 
-def test_rerun_repeats_the_source(api: Any, http: httpx.Client, empirical: Emulator) -> None:
-    """A re-run links back and takes over environment, branch, build and overrides."""
-    overrides = [{"name": "A", "value": "b"}]
-    source = api.trigger(build={"branch": "b"}, environment_variables_overrides=overrides)
-    assert "still queued" in _message(http.post(f"/api/test-runs/{source}/re-run"), 409)
-    api.finish(source)
-    answer = http.post(f"/api/test-runs/{source}/re-run", json={"send_notifications": False})
-    run = api.finish(answer.json()["data"]["test_run"]["id"])["testRun"]
-    assert (run["rerun_source_id"], run["rerun_only_failed"]) == (source, False)
-    assert (run["test_run_branch"], run["environment_slug"]) == ("b", "staging")
-    assert run["environment_variables_overrides"] == overrides
-    assert run["total_count"] == 5
-    assert empirical.runs[-1].body == {"send_notifications": False}
-
-
-@pytest.mark.parametrize("by_trigger", [False, True])
-def test_rerun_of_failed_tests_runs_only_these(
-    api: Any, http: httpx.Client, empirical: Emulator, by_trigger: bool
-) -> None:
-    """With only_failed the new run has the failed tests of its source and no others."""
-    empirical.script("staging", "failed", total=10, failed=8)
-    source = api.trigger()
-    failed = {
-        row["pw_test_id"]
-        for row in api.finish(source)["flattenedSummaryDetails"]
-        if row["status"] == "failed"
-    }
-    empirical.script("staging", "passed")
-    if by_trigger:
-        new = api.trigger(rerun_source_id=source, rerun_only_failed=True)
-    else:
-        path = f"/api/test-runs/{source}/re-run"
-        new = http.post(path, json={"only_failed": True}).json()["data"]["test_run"]["id"]
-    found = api.finish(new)
-    assert {row["pw_test_id"] for row in found["flattenedSummaryDetails"]} == failed
-    assert found["testRun"]["rerun_only_failed"] is True
-    assert found["testRun"]["failed_count"] == 0
-    assert found["testRun"]["total_count"] == 8
-    answer = http.post(f"/api/test-runs/{new}/re-run", json={"only_failed": True})
-    assert "no failed tests" in _message(answer, 422)
-
-
 def test_cancel_goes_through_cancelling(api: Any, http: httpx.Client, empirical: Emulator) -> None:
     """A cancelled run shows cancelling before cancelled and keeps the reason."""
     run_id = api.trigger()

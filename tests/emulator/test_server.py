@@ -154,6 +154,29 @@ def test_the_command_serves_until_it_is_interrupted(number: signal.Signals) -> N
         assert process.stderr.read() == ""
 
 
+def test_the_command_sets_every_switch() -> None:
+    """Each option for a switch arrives; the others stay as they are."""
+    given = "--echo-in-list commit,metadata --list-lag 1.5 --list-lag-reads 2 --clock-skew -30"
+    given += " --concurrency-limit project --concurrency-behavior queue_new --echo-in-detail="
+    with subprocess.Popen(  # noqa: S603  our own module
+        [sys.executable, "-m", MODULE, "--port", "0", *given.split()],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        with httpx.Client(base_url=process.stdout.readline().split()[-1], trust_env=False) as http:
+            assert http.get("/_emulator/").json()["behaviour"] == {
+                "echo_in_list": ["commit", "metadata"],
+                "echo_in_detail": [],
+                "list_lag": 1.5,
+                "list_lag_reads": 2,
+                "clock_skew": -30,
+                "concurrency_limit": "project",
+                "concurrency_behavior": "queue_new",
+            }
+        process.terminate()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -164,6 +187,12 @@ def test_the_command_serves_until_it_is_interrupted(number: signal.Signals) -> N
         (["--environment", "Q A"], "environments"),
         (["--api-key", ""], "api_keys"),
         (["--state-seconds", "-1"], "state_seconds"),
+        (["--echo-in-list", "metadat"], "echo_in_list"),
+        (["--echo-in-detail", "commit,metadat"], "echo_in_detail"),
+        (["--list-lag", "x"], "--list-lag"),
+        (["--list-lag-reads", "-1"], "list_lag_reads"),
+        (["--clock-skew", "99999"], "clock_skew"),
+        (["--concurrency-limit", "branch"], "--concurrency-limit"),
     ],
 )
 def test_the_command_refuses_wrong_options(arguments: list[str], message: str) -> None:
