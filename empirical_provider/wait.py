@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from empirical_provider import checks
-from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 from empirical_provider.exceptions import AuthenticationError, EmpiricalError, NotFoundError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import GatePolicy
 from empirical_provider.verdict import Verdict, judge
 
-__all__ = ["Wait", "await_for_test_run", "wait_for_test_run"]
+if TYPE_CHECKING:
+    # Not loaded here: hosts check options where no request is sent, such as in a DAG's file.
+    from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
-log = logging.getLogger(__name__)
+    Logger = logging.Logger | logging.LoggerAdapter[Any]
+
+__all__ = ["Wait", "WaitOptions", "await_for_test_run", "wait_for_test_run"]
+
+_log = logging.getLogger(__name__)
 
 _NOT_FOUND_GRACE = 60.0
 """Seconds during which a run may not be found yet: it was started a moment ago."""
@@ -24,17 +30,47 @@ _NOT_FOUND_GRACE = 60.0
 _NOT_STARTED = (TestRunState.PENDING, TestRunState.QUEUED)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitOptions:
+    """How to wait for a run, checked: for hosts that take this long before they wait.
+
+    Args:
+        policy: What the verdict goes by: a `GatePolicy`, a mapping of its fields, or the default.
+        poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
+        timeout: Seconds after which to stop waiting; default 7200.
+        start_timeout: Seconds within which the run must leave pending and queued; default None:
+            any. 0 is refused.
+
+    Raises:
+        InvalidRequestError: A value is not valid; the message names it.
+    """
+
+    policy: GatePolicy | Mapping[str, Any] | None = None
+    poll_interval: float = 10.0
+    timeout: float = 7200.0
+    start_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policy", GatePolicy.of(self.policy))
+        for name in ("poll_interval", "timeout", "start_timeout"):
+            value = getattr(self, name)
+            if value is not None or name != "start_timeout":
+                object.__setattr__(self, name, checks.number(name, value))
+
+    def as_arguments(self) -> dict[str, Any]:
+        """Return the options the way `wait_for_test_run` takes them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
 class Wait:
     """What is known while waiting for one run, and when to look again.
 
     Args:
         run: The run, as far as it is known.
-        policy: What the verdict goes by.
-        poll_interval: Seconds between two looks, varied by up to a tenth.
-        timeout: Seconds after which to stop waiting.
-        start_timeout: Seconds within which the run must leave pending and queued; None: any.
+        options: How to wait, and what the verdict goes by.
         on_progress: Called with the run whenever its state has changed.
-        elapsed: Seconds that were waited before, elsewhere.
+        elapsed: Seconds that were waited before, elsewhere; default 0.
+        log: Where the wait is told; default: this module's own logger.
         clock: Monotonic clock, in seconds.
         draw: Draws a number evenly between two bounds.
     """
@@ -42,21 +78,20 @@ class Wait:
     def __init__(
         self,
         run: TestRun,
+        options: WaitOptions,
         *,
-        policy: GatePolicy | Mapping[str, Any] | None,
-        poll_interval: float,
-        timeout: float,
-        start_timeout: float | None,
         on_progress: Callable[[TestRun], object] | None,
         elapsed: float = 0.0,
+        log: Logger = _log,
         clock: Callable[[], float],
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._policy = GatePolicy.of(policy)
-        self._poll_interval = checks.number("poll_interval", poll_interval)
-        self._timeout = checks.number("timeout", timeout)
-        self._start_timeout = start_timeout and checks.number("start_timeout", start_timeout)
+        self._policy = GatePolicy.of(options.policy)
+        self._poll_interval = options.poll_interval
+        self._timeout = options.timeout
+        self._start_timeout = options.start_timeout
         self._on_progress = on_progress
+        self._log = log
         self._clock = clock
         self._draw = draw
         self._began = clock() - elapsed
@@ -69,12 +104,12 @@ class Wait:
     def saw(self, run: TestRun) -> None:
         """Take in what a look has shown."""
         if self._trouble is not None:
-            log.info("Test run %s can be read again.", run.id)
+            self._log.info("Test run %s can be read again.", run.id)
             self._trouble = None
         changed = not self._seen or run.state != self._run.state
         self._run, self._seen = run, True
         if changed:
-            log.info(
+            self._log.info(
                 "Test run %s is %s after %.0f s. %s",
                 run.id,
                 run.state,
@@ -95,7 +130,7 @@ class Wait:
         if type(error) is not type(self._trouble) or error.status != getattr(
             self._trouble, "status", None
         ):
-            log.warning("%s Waiting on until the deadline.", error)
+            self._log.warning("%s Waiting on until the deadline.", error)
         self._trouble = error
 
     def pause(self) -> float:
@@ -122,7 +157,7 @@ class Wait:
         last = f" (the last look failed: {self._trouble})" if self._trouble is not None else ""
         told = f"{state} after {elapsed:.0f} s{last}, and"
         clocks = [(self._timeout - elapsed, f"{told} the time-out is {self._timeout:g} s.")]
-        if self._start_timeout and (not self._seen or self._run.state in _NOT_STARTED):
+        if self._start_timeout is not None and (not self._seen or self._run.state in _NOT_STARTED):
             left = self._start_timeout - elapsed
             clocks.append((left, f"{told} it should have started in {self._start_timeout:g} s."))
         return clocks
@@ -142,6 +177,7 @@ def wait_for_test_run(
     on_progress: Callable[[TestRun], object] | None = None,
     elapsed: float = 0.0,
     sleep: Callable[[float], Any] | None = None,
+    log: Logger = _log,
 ) -> Verdict:
     """Wait until a run has finished, and judge it.
 
@@ -154,11 +190,14 @@ def wait_for_test_run(
         policy: What the verdict goes by: a `GatePolicy`, a mapping of its fields, or the default.
         poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
         timeout: Seconds after which to stop waiting; default 7200.
-        start_timeout: Seconds within which the run must leave pending and queued; default: any.
+        start_timeout: Seconds within which the run must leave pending and queued; default None:
+            any. 0 is refused.
         on_progress: Called with the run whenever its state has changed.
         elapsed: Seconds that were waited before, elsewhere; both time-outs count them. Default 0.
         sleep: Called with the seconds to pause between two looks; what it raises ends the wait.
             Default: the client's own pause.
+        log: Where changes of state and trouble with looks are told: a ``logging.Logger`` or a
+            ``logging.LoggerAdapter``, such as that of a host's task. Default: this module's own.
 
     Returns:
         The verdict; whether it closes the gate is in its ``decision``. A run that has not
@@ -172,12 +211,15 @@ def wait_for_test_run(
     checks.whole_number("run_id", run_id, at_least=1)
     wait = Wait(
         client.with_url(TestRun(id=run_id, state=TestRunState("unknown"))),
-        policy=policy,
-        poll_interval=poll_interval,
-        timeout=timeout,
-        start_timeout=start_timeout,
+        WaitOptions(
+            policy=policy,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            start_timeout=start_timeout,
+        ),
         on_progress=on_progress,
         elapsed=elapsed,
+        log=log,
         clock=client._clock,  # noqa: SLF001  # the clock that the client's own pauses go by
     )
     sleep = sleep or client._sleep  # noqa: SLF001
@@ -203,17 +245,21 @@ async def await_for_test_run(
     on_progress: Callable[[TestRun], object] | None = None,
     elapsed: float = 0.0,
     sleep: Callable[[float], Any] | None = None,
+    log: Logger = _log,
 ) -> Verdict:
     """Do what `wait_for_test_run` does, with an async client."""
     checks.whole_number("run_id", run_id, at_least=1)
     wait = Wait(
         client.with_url(TestRun(id=run_id, state=TestRunState("unknown"))),
-        policy=policy,
-        poll_interval=poll_interval,
-        timeout=timeout,
-        start_timeout=start_timeout,
+        WaitOptions(
+            policy=policy,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            start_timeout=start_timeout,
+        ),
         on_progress=on_progress,
         elapsed=elapsed,
+        log=log,
         clock=client._clock,  # noqa: SLF001  # the clock that the client's own pauses go by
     )
     sleep = sleep or client._sleep  # noqa: SLF001

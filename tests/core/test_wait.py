@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from empirical_provider import (
     AsyncEmpiricalClient,
     AuthenticationError,
+    GatePolicy,
     InvalidRequestError,
     NotFoundError,
     Outcome,
@@ -20,7 +23,7 @@ from empirical_provider import (
     TestRunState,
     await_for_test_run,
 )
-from empirical_provider.wait import Wait
+from empirical_provider.wait import Wait, WaitOptions
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
@@ -101,6 +104,23 @@ def test_trouble_is_survived_and_told_once(
     assert "can be read again" in caplog.text
 
 
+def test_a_host_may_have_the_wait_told_in_its_own_log(
+    empirical: Emulator, ask: Twin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """States, trouble and its end reach the log that is given, an adapter too, and no other."""
+    caplog.set_level(logging.INFO)
+    adapter = logging.LoggerAdapter(logging.getLogger("host.task"), {"attempt": 2})
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", "status", status=503, times=2)
+    ask.wait_for_test_run(run.id, log=adapter)
+    assert not [each for each in caplog.records if each.name == "empirical_provider.wait"]
+    ours = [each for each in caplog.records if each.name == "host.task"]
+    assert [each.attempt for each in ours] == [2] * len(ours)
+    told = [each.message for each in ours]
+    words = ("Waiting on", "can be read again", "is queued", "is started", "is ended")
+    assert [next(word for word in words if word in each) for each in told] == [*words]
+
+
 def test_a_rate_limit_lengthens_the_pause(empirical: Emulator, ask: Twin) -> None:
     """The service's own wait is honoured when it is longer than the interval."""
     run = ask("trigger", STAGING)
@@ -172,7 +192,10 @@ def test_a_run_that_was_never_read_is_not_known(empirical: Emulator, ask: Twin) 
     [
         ({"poll_interval": 0}, "poll_interval must be a number above 0"),
         ({"timeout": -1}, "timeout must be a number above 0"),
+        ({"timeout": None}, "timeout must be a number above 0, not None"),
         ({"start_timeout": "soon"}, "start_timeout must be a number above 0, not str"),
+        ({"start_timeout": 0}, "start_timeout must be a number above 0, not 0"),
+        ({"start_timeout": False}, "start_timeout must be a number above 0, not bool"),
         ({"policy": {"passed": "maybe"}}, "policy.passed"),
     ],
 )
@@ -182,17 +205,39 @@ def test_a_bad_argument_is_refused_before_the_first_look(
     """What cannot be waited by is refused by name, and nothing is asked."""
     with pytest.raises(InvalidRequestError, match=message):
         ask.wait_for_test_run(456, **given)
+    with pytest.raises(InvalidRequestError, match=message):
+        WaitOptions(**given)
     assert empirical.requests == []
+
+
+def test_options_are_what_the_wait_takes(empirical: Emulator, ask: Twin) -> None:
+    """A host checks its options once, hands them on, and they are complete and normal."""
+    empirical.script("staging", "pending")
+    options = WaitOptions(policy={"min_tests": 3}, start_timeout=30).as_arguments()
+    assert options == {
+        "policy": GatePolicy(min_tests=3),
+        "poll_interval": 10.0,
+        "timeout": 7200.0,
+        "start_timeout": 30.0,
+    }
+    verdict = ask.wait_for_test_run(ask("trigger", STAGING).id, **options)
+    assert "it should have started in 30 s." in verdict.summary
+
+
+def test_checking_options_loads_no_http_client() -> None:
+    """A host can check them in every process that only reads a user's file."""
+    code = (
+        "import sys; from empirical_provider.wait import WaitOptions; WaitOptions();"
+        "sys.exit('httpx' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)  # noqa: S603  # our own
 
 
 def test_a_wait_that_goes_on_counts_what_was_waited_before() -> None:
     """A wait that is taken up again elsewhere has the time that is left, not all of it."""
     wait = Wait(
         TestRun(id=1, state=TestRunState.STARTED),
-        policy=None,
-        poll_interval=10,
-        timeout=100,
-        start_timeout=None,
+        WaitOptions(timeout=100),
         on_progress=None,
         elapsed=95,
         clock=lambda: 0.0,
