@@ -7,20 +7,23 @@ LOCK_ARGS ?=
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
 
-# One environment per host version, each installed from requirements/NAME.txt.
+# One environment per host version, each installed from requirements/NAME.txt. Those in ALL_ENVS only
+# are for whole deployments.
 ENVS := core airflow airflow-2.11 airflow-3.0 prefect prefect-3.6
 HOST_ENVS := $(filter-out core,$(ENVS))
+ALL_ENVS := $(ENVS) airflow-3.1
 ready = $(1:%=.venvs/%/.ready)
 
-# The environments are built by this interpreter. Airflow 2.11 and 3.0 stop at Python 3.12: for them,
-# uv looks for one that fits.
+# The environments are built by this interpreter. Airflow 2.11 and 3.0 stop at Python 3.12, and 3.1 at
+# 3.13: for them, uv looks for one that fits.
 interpreter = $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 $(call ready,airflow-2.11 airflow-3.0): interpreter = >=3.11,<3.13
+$(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-deployments envs lint types lock clean check-python \
-	test-core $(HOST_ENVS:%=test-%) $(ENVS:%=lock-%)
+	test-core $(HOST_ENVS:%=test-%) $(ALL_ENVS:%=lock-%)
 
 help:  ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [PYTEST_ARGS="-k name"]'
@@ -61,8 +64,10 @@ host = $(firstword $(subst -, ,$(1)))
 $(HOST_ENVS:%=test-%): test-%: .venvs/%/.ready
 	.venvs/$*/bin/pytest tests/$(call host,$*) -m 'not deployment' $(PYTEST_ARGS)
 
-test-deployments: $(call ready,airflow airflow-2.11 prefect)  ## What takes minutes: whole deployments, and waits of real length
-	@$(MAKE) --no-print-directory -j1 $(patsubst %,deployments-%,airflow airflow-2.11 prefect)
+DEPLOYMENTS := airflow airflow-3.1 airflow-2.11 prefect
+
+test-deployments: $(call ready,$(DEPLOYMENTS))  ## What takes minutes: whole deployments, and waits of real length
+	@$(MAKE) --no-print-directory -j1 $(DEPLOYMENTS:%=deployments-%)
 
 deployments-%:
 	.venvs/$*/bin/pytest tests/$(call host,$*) -m deployment $(PYTEST_ARGS)
@@ -101,12 +106,12 @@ check-python:
 		echo 'This needs Python 3.11 or newer, and "$(PYTHON)" is not. Name one: make PYTHON=python3.12 ...' >&2; \
 		exit 1; }
 
-lock: $(ENVS:%=lock-%)  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
+lock: $(ALL_ENVS:%=lock-%)  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
 
 # What a host environment adds to the core's: its extra, and what keeps its version working.
 lock_host = --extra $(call host,$(1)) --constraints requirements/$(1).in
 
-$(ENVS:%=lock-%): lock-%: | $(UV)
+$(ALL_ENVS:%=lock-%): lock-%: | $(UV)
 	@echo 'Locking requirements/$*.txt'
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-strip-extras \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) \
