@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from empirical_provider.policy import Decision, GatePolicy, Outcome
     from empirical_provider.settings import Timeouts
     from empirical_provider.trigger import atrigger_test_run, trigger_test_run
+    from empirical_provider.trigger_once import TriggerOnce
     from empirical_provider.verdict import Counts, Verdict
     from empirical_provider.wait import await_for_test_run, wait_for_test_run
 
@@ -91,6 +92,7 @@ _HOMES = {
     "policy": ("Decision", "GatePolicy", "Outcome"),
     "settings": ("Timeouts",),
     "trigger": ("atrigger_test_run", "trigger_test_run"),
+    "trigger_once": ("TriggerOnce",),
     "verdict": ("Counts", "Verdict"),
     "wait": ("await_for_test_run", "wait_for_test_run"),
 }
@@ -129,6 +131,7 @@ __all__ = [
     "TestRunState",
     "TestsFailedError",
     "Timeouts",
+    "TriggerOnce",
     "TriggerOutcomeUnknownError",
     "TriggerRejectedError",
     "UnreadableAnswerError",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from empirical_provider.models import TestResult, TestRun, TestRunState
+from empirical_provider.trigger_key import METADATA_KEY, VARIABLE
 
 __all__ = [
     "Refused",
@@ -58,6 +59,7 @@ def started_run(answer: Any) -> TestRun:
 
 def test_run(row: Mapping[str, Any], where: str) -> TestRun:
     """Read a run from any of the three shapes in which the API gives one."""
+    metadata, overrides = row.get("metadata"), _overrides(row)
     return TestRun(
         id=positive_id(row, where),
         state=TestRunState(text(row, "state") or "unknown"),  # some lists leave it out
@@ -76,7 +78,26 @@ def test_run(row: Mapping[str, Any], where: str) -> TestRun:
         error_code=text(row, "error_code"),
         rerun_source_id=integer(row, "rerun_source_id"),
         superseded_by_test_run_id=integer(row, "superseded_by_test_run_id"),
+        metadata=metadata if isinstance(metadata, Mapping) else None,
+        override_names=None if overrides is None else tuple(overrides),
+        trigger_key=_trigger_key(metadata, overrides or {}),
+        shown=frozenset(row),
     )
+
+
+def _overrides(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read the variables that a run overrides, by name; None where it does not tell."""
+    given = row.get("environment_variables_overrides")
+    if not isinstance(given, list):
+        return None
+    named = [each for each in given if isinstance(each, Mapping) and text(each, "name")]
+    return {each["name"]: each.get("value") for each in named}
+
+
+def _trigger_key(metadata: Any, overrides: Mapping[str, Any]) -> str | None:
+    """Find the key that a run was started under in either of the places where it is put."""
+    shown = text(metadata, METADATA_KEY) if isinstance(metadata, Mapping) else None
+    return shown or text(overrides, VARIABLE)
 
 
 def tests(rows: Any) -> tuple[TestResult, ...]:

@@ -16,7 +16,7 @@ from empirical_provider import endpoints
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.models import Project, TestRun
-from empirical_provider.outcomes import Body
+from empirical_provider.outcomes import Answer, Body
 from empirical_provider.retry import Attempts
 from empirical_provider.settings import Settings, Timeouts
 
@@ -73,6 +73,8 @@ class BaseClient:
             retry_for=retry_for,
         )
         self._clock = time.monotonic
+        self._wall = time.time
+        self._server_ahead: float | None = None
         self._open()
 
     def _open(self) -> None:
@@ -121,6 +123,20 @@ class BaseClient:
 
     def _body(self, call: Call[Any], response: httpx.Response) -> Body:
         return Body(response, self._seconds(call))
+
+    def _heard(self, answer: Answer) -> Answer:
+        """Note by how much the service's clock is ahead of ours, at least."""
+        if answer.sent_at is not None:
+            self._server_ahead = answer.sent_at - self._wall()
+        return answer
+
+    @property
+    def server_ahead(self) -> float | None:
+        """Seconds by which the service's clock is ahead of ours, by its last answer; None: unknown.
+
+        Its dates are whole seconds, and take a while to get here: it may be ahead by more.
+        """
+        return self._server_ahead
 
     def _attempts(self, retry_for: float | None) -> Attempts:
         limit = self._settings.retry_for if retry_for is None else retry_for

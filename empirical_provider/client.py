@@ -179,7 +179,7 @@ class EmpiricalClient(BaseClient):
         attempts = self._attempts(retry_for)
         while True:
             try:
-                return result_of(self._settings, call, self._exchange(call))
+                return result_of(self._settings, call, self._heard(self._exchange(call)))
             except EmpiricalError as error:
                 delay = attempts.delay_after(error)
                 log.warning("%s Sending again in %.1f s.", error, delay)
@@ -304,7 +304,7 @@ class AsyncEmpiricalClient(BaseClient):
         attempts = self._attempts(retry_for)
         while True:
             try:
-                return result_of(self._settings, call, await self._exchange(call))
+                return result_of(self._settings, call, self._heard(await self._exchange(call)))
             except EmpiricalError as error:
                 delay = attempts.delay_after(error)
                 log.warning("%s Sending again in %.1f s.", error, delay)

@@ -6,7 +6,8 @@ Names that start with "Test" carry ``__test__ = False``: pytest would collect th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -58,6 +59,11 @@ class TestRunState(StrEnum):
         """Whether the run will not change any more; an unknown state never is."""
         return self in {TestRunState.ENDED, TestRunState.ERROR, TestRunState.CANCELLED}
 
+    @property
+    def is_without_verdict(self) -> bool:
+        """Whether the run is over and its tests said nothing: another may take its place."""
+        return self in {TestRunState.ERROR, TestRunState.CANCELLED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
@@ -102,6 +108,11 @@ class TestRun:
         error_code: Why a run in state ``error`` has no result.
         rerun_source_id: Id of the run that this one repeats.
         superseded_by_test_run_id: Id of the run that took this one's place.
+        metadata: What the request said about itself.
+        override_names: Names of the environment variables that the request overrode; their values
+            are not kept.
+        trigger_key: The key that the run was started under, where it shows one.
+        shown: Names of all the fields that the answer had: None in one of them is then an answer.
         tests: The tests one by one, where the answer lists them.
     """
 
@@ -126,6 +137,10 @@ class TestRun:
     error_code: str | None = None
     rerun_source_id: int | None = None
     superseded_by_test_run_id: int | None = None
+    metadata: Mapping[str, Any] | None = field(default=None, hash=False)
+    override_names: tuple[str, ...] | None = None
+    trigger_key: str | None = None
+    shown: frozenset[str] = field(default=frozenset(), repr=False)
     tests: tuple[TestResult, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -75,6 +75,12 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def sent_at(self) -> float | None:
+        """When it was sent by the service's clock, in seconds since the epoch; None: not told."""
+        date = _date(self.headers.get("date", ""))
+        return None if date is None else date.timestamp()
+
 
 class Body:
     """Collects the body of one answer within its limits of size and time.

@@ -3,61 +3,147 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any
 
+from empirical_provider import endpoints
 from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
+from empirical_provider.endpoints import Call
+from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.idempotency import start_once
 from empirical_provider.models import TestRun, TestRunRequest
+from empirical_provider.searching import Clocks, Pause
+from empirical_provider.trigger_once import Save, Started, Step, TriggerOnce
 
-__all__ = ["atrigger_test_run", "trigger_test_run"]
+__all__ = ["AsyncSaver", "Saver", "atrigger_test_run", "trigger_test_run"]
 
 log = logging.getLogger(__name__)
+
+Saver = Callable[[Mapping[str, Any] | None], object]
+AsyncSaver = Callable[[Mapping[str, Any] | None], Awaitable[object]]
+"""How a host saves what its next attempt needs to know."""
 
 
 def trigger_test_run(
     client: EmpiricalClient,
     request: TestRunRequest,
     *,
+    key: str | TriggerOnce | None = None,
+    key_in_environment: bool = False,
     on_started: Callable[[TestRun], object] | None = None,
+    save: Saver | None = None,
 ) -> TestRun:
     """Start a test run and return it, with its dashboard page if that can be had.
 
-    It does not wait for the run to finish. The request is sent again only where it cannot have had
-    an effect, so that a lost answer never makes a second run.
+    It does not wait for the run to finish.
+
+    **Without a key** the request is sent again only where it cannot have had an effect, so that a
+    lost answer never makes a second run, but `TriggerOutcomeUnknownError`.
+
+    **With a key** there is one run for it, whatever crashes: a run that was started for the same
+    key within the last day is returned instead of starting one, unless it has ended in error or
+    was cancelled. A lost answer is made good: the run is looked up by the key, which travels in its
+    metadata. Of several that start at the same time one wins, and all return it.
 
     Args:
         client: An open client.
         request: What to run.
+        key: What the run is for, such as a release id: unique for each release. Or, for hosts that
+            know more about earlier attempts, a `TriggerOnce`.
+        key_in_environment: Whether the key travels in the environment of the tests, too, as
+            ``EMPIRICAL_TRIGGER_KEY``: run lists are known to show that, and not known to show
+            metadata. Default False. A `TriggerOnce` says so itself.
         on_started: Called with the run as soon as its id is known, before its page is looked up,
-            so that a host can save the id at once.
+            so that a host can save the id at once. Called again if another run takes its place.
+        save: Called with what the next attempt needs to know (plain data; None: nothing), before
+            and after each request to start a run. The next attempt gives it to `TriggerOnce`.
 
     Returns:
         The run, usually in the state ``queued``.
 
     Raises:
+        InvalidRequestError: The key was used before for a request that tests something else.
         TriggerRejectedError: The service said that it did not start the run.
         TriggerOutcomeUnknownError: The run may have been started, or not.
         EmpiricalError: Any other error of the tree: nothing was started.
     """
-    run = client.trigger(request)
-    if on_started is not None:
-        on_started(run)
-    run = client.find_url(run)
-    _tell(run)
-    return run
+    steps = _steps(client, request, key, key_in_environment)
+    answer: Any = None
+    error: EmpiricalError | None = None
+    while True:
+        try:
+            step = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            run = client.find_url(end.value)
+            _tell(run)
+            return run
+        answer = error = None
+        try:
+            match step:
+                case Call():
+                    answer = client._send(step)  # noqa: SLF001  # of the same package
+                case Pause(seconds):
+                    client._sleep(seconds)  # noqa: SLF001  # as above
+                case Started(run) if on_started is not None:
+                    on_started(client.with_url(run))
+                case Save(record) if save is not None:
+                    save(record)
+        except EmpiricalError as problem:
+            error = problem
 
 
 async def atrigger_test_run(
     client: AsyncEmpiricalClient,
     request: TestRunRequest,
     *,
+    key: str | TriggerOnce | None = None,
+    key_in_environment: bool = False,
     on_started: Callable[[TestRun], object] | None = None,
+    save: AsyncSaver | None = None,
 ) -> TestRun:
-    """Do what `trigger_test_run` does, with an async client."""
-    run = await client.trigger(request)
-    if on_started is not None:
-        on_started(run)
-    run = await client.find_url(run)
-    _tell(run)
+    """Do what `trigger_test_run` does, with an async client; ``save`` is awaited."""
+    steps = _steps(client, request, key, key_in_environment)
+    answer: Any = None
+    error: EmpiricalError | None = None
+    while True:
+        try:
+            step = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            run = await client.find_url(end.value)
+            _tell(run)
+            return run
+        answer = error = None
+        try:
+            match step:
+                case Call():
+                    answer = await client._send(step)  # noqa: SLF001  # of the same package
+                case Pause(seconds):
+                    await client._sleep(seconds)  # noqa: SLF001  # as above
+                case Started(run) if on_started is not None:
+                    on_started(client.with_url(run))
+                case Save(record) if save is not None:
+                    await save(record)
+        except EmpiricalError as problem:
+            error = problem
+
+
+def _steps(
+    client: EmpiricalClient | AsyncEmpiricalClient,
+    request: TestRunRequest,
+    key: str | TriggerOnce | None,
+    key_in_environment: bool,
+) -> Generator[Step, Any, TestRun]:
+    if key is None:
+        return _unkeyed(request)
+    if not isinstance(key, TriggerOnce):
+        key = TriggerOnce(key=key, key_in_environment=key_in_environment, shared=True)
+    clocks = Clocks(wall=client._wall, server_ahead=lambda: client.server_ahead)  # noqa: SLF001
+    return start_once(request, key, clocks, client._settings.dashboard_url)  # noqa: SLF001
+
+
+def _unkeyed(request: TestRunRequest) -> Generator[Step, Any, TestRun]:
+    run: TestRun = yield endpoints.trigger(request)
+    yield Started(run)
     return run
 
 

@@ -51,6 +51,7 @@ class Verdict:
         failed_tests: Names of failed tests, at most 20 of them.
         failed_tests_total: How many there are in all.
         summary: One sentence for people.
+        rerun_source_id: Id of the run whose tests this one has run again, if it is a re-run.
     """
 
     outcome: Outcome
@@ -67,6 +68,7 @@ class Verdict:
     failed_tests: tuple[str, ...]
     failed_tests_total: int
     summary: str
+    rerun_source_id: int | None = None  # verdicts that were stored before there was one lack it
 
     def as_dict(self) -> dict[str, Any]:
         """Return the verdict as JSON-able data."""
@@ -145,8 +147,9 @@ def judge(
         commit=run.commit,
         failed_tests=tuple(test.name for test in failed[:_MOST_NAMES]),
         failed_tests_total=len(failed),
-        summary=f"Empirical test run {run.id}{where} {_WORDS[outcome]}: {reason}"
+        summary=f"Empirical test run {run.id}{_again(run)}{where} {_WORDS[outcome]}: {reason}"
         f"{f' {run.url}' if run.url else ''}",
+        rerun_source_id=run.rerun_source_id,
     )
 
 
@@ -169,6 +172,10 @@ _WORDS = {
     Outcome.NO_TESTS: "ran too few tests",
     Outcome.TIMED_OUT: "was not waited for any longer",
 }
+
+
+def _again(run: TestRun) -> str:
+    return "" if run.rerun_source_id is None else f" (a re-run of {run.rerun_source_id})"
 
 
 def _outcome(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:

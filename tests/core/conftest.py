@@ -18,7 +18,7 @@ from empirical_provider import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from empirical_provider.emulator import Emulator
 
@@ -47,6 +47,8 @@ class Twin:
     def trigger_test_run(self, request: TestRunRequest, **kwargs: Any) -> Any:
         if self.kind == "sync":
             return self._sync(lambda client: trigger_test_run(client, request, **kwargs))
+        if "save" in kwargs:
+            kwargs["save"] = _awaitable(kwargs["save"])
         return asyncio.run(self._async(lambda client: atrigger_test_run(client, request, **kwargs)))
 
     def wait_for_test_run(self, run_id: int, **kwargs: Any) -> Any:
@@ -69,6 +71,13 @@ class Twin:
             client._sleep = sleep
             client._clock = lambda: sum(self.slept)
             return await use(client)
+
+
+def _awaitable(function: Callable[[Any], object]) -> Callable[[Any], Awaitable[object]]:
+    async def call(value: Any) -> object:
+        return function(value)
+
+    return call
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -24,6 +24,7 @@ from empirical_provider import (
 )
 
 PUBLIC = [
+    "TriggerOnce",
     "wait_for_test_run",
     "await_for_test_run",
     "Verdict",

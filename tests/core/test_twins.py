@@ -14,6 +14,7 @@ TWIN_NAMES = {
     "AsyncEmpiricalClient": "EmpiricalClient",
     "AsyncClient": "Client",
     "AsyncIterator": "Iterator",
+    "AsyncSaver": "Saver",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "aclose": "close",

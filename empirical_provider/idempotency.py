@@ -1,0 +1,317 @@
+"""Exactly one test run per key: what is done before, between and after the requests to start one.
+
+Like the wait and the retry this is a rule without I/O: a generator of steps, which `trigger` makes
+with either client. Whatever crashes, the next attempt runs through the same steps and comes out at
+the same run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from empirical_provider import endpoints
+from empirical_provider.endpoints import Call
+from empirical_provider.exceptions import (
+    EmpiricalError,
+    InvalidRequestError,
+    TriggerOutcomeUnknownError,
+    TriggerRejectedError,
+)
+from empirical_provider.models import TestRun, TestRunRequest, TestRunState
+from empirical_provider.policy import GatePolicy, Outcome
+from empirical_provider.rerunning import last_rerun_of, search_for_reruns, settled_rerun
+from empirical_provider.rivals import at_rest, cancel_others, seen_beside, winner_of
+from empirical_provider.searching import Clocks, Search, UntoldError
+from empirical_provider.sending import send_until_sure
+from empirical_provider.trigger_key import Match, TriggerKey
+from empirical_provider.trigger_once import Save, Started, Step, TriggerOnce
+from empirical_provider.verdict import judge
+
+__all__ = ["start_once"]
+
+log = logging.getLogger(__name__)
+
+_SAME_CLOCK = 5.0
+_OTHER_CLOCK = 60.0
+"""Seconds by which the moment may be wrong that was noted by this machine, and by another one."""
+
+_SHARED_SINCE = 86_400.0
+"""Seconds that somebody else's run under a shared key is looked for in the past."""
+
+
+def start_once(
+    request: TestRunRequest, once: TriggerOnce, clocks: Clocks, dashboard_url: str
+) -> Generator[Step, Any, TestRun]:
+    """Return the steps to the one run that is wanted, which they return.
+
+    The driver makes each step and sends back what it came to, or throws in the `EmpiricalError`
+    that it ended with.
+
+    Raises:
+        InvalidRequestError: The key was used for another request, or is none.
+        TriggerRejectedError: The service said that it did not start the run.
+        TriggerOutcomeUnknownError: Nobody can tell whether a run was started.
+        EmpiricalError: Any other error: nothing was started.
+    """
+    return _Starting(request, once, clocks, dashboard_url).steps()
+
+
+class _Starting:
+    """The steps, and what they have come to so far."""
+
+    def __init__(
+        self, request: TestRunRequest, once: TriggerOnce, clocks: Clocks, dashboard_url: str
+    ) -> None:
+        self._request = request
+        self._once = once
+        self._clocks = clocks
+        self._dashboard_url = dashboard_url
+        self._key = TriggerKey.of(once.key, request, generation=once.generation)
+        self._record: dict[str, Any] | None = None
+        self._before: dict[str, Any] | None = None
+
+    def steps(self) -> Generator[Step, Any, TestRun]:
+        run, n = yield from self._earlier()
+        if run is None or run.state.is_without_verdict:
+            return (yield from self._start(n if run is None else n + 1))
+        log.info("Test run %s was started for this before; it is %s.", run.id, run.state)
+        if self._is_red(run):
+            return (yield from self._rerun(run, n))
+        yield from self._is_the_one(run, n)
+        return run
+
+    # What earlier attempts have left
+
+    def _earlier(self) -> Generator[Step, Any, tuple[TestRun | None, int]]:
+        """Return the run of an earlier attempt and its n; None, and the n to start with."""
+        saved = self._saved()
+        if saved is None:
+            run = yield from self._red_before()
+            return (run, 0) if run is not None else (yield from self._looked_up(None, 0))
+        key, since, run_id = saved
+        self._record = dict(self._once.saved or {})
+        self._refuse_another_request(key, run_id)
+        if run_id is None:
+            return (yield from self._looked_up(since, key.n))
+        if self._once.shared:  # of several, our own may not be the one
+            run, n = yield from self._looked_up(since, key.n)
+            if run is not None:
+                return run, n
+        run = yield from at_rest(run_id, self._once.grace)
+        while run and run.state.is_without_verdict and run.rerun_source_id:
+            run = yield from at_rest(run.rerun_source_id, self._once.grace)  # it is still red
+        return run, key.n + (run is None)
+
+    def _saved(self) -> tuple[TriggerKey, float, int | None] | None:
+        """Read what an earlier attempt has saved, unless it was for something else."""
+        match self._once.saved:
+            case {"key": str() as text, "since": float() | int() as since, **more}:
+                key, run_id = TriggerKey.parse(text), more.get("run_id")
+                ours = (self._key.identity, self._key.generation)
+                if key is not None and (key.identity, key.generation) == ours:
+                    return key, float(since), run_id if isinstance(run_id, int) else None
+        return None
+
+    def _looked_up(
+        self, saved_since: float | None, n: int
+    ) -> Generator[Step, Any, tuple[TestRun | None, int]]:
+        """Look the run up by its key, if an earlier attempt or somebody else may have one."""
+        since = self._may_be_since(saved_since)
+        if since is None:
+            return None, n
+        search = self._search(since, _OTHER_CLOCK, at_least=n)
+        try:
+            found = yield from search.wait_for_any(self._grace())
+        except UntoldError as why:
+            if (self._record or {}).get("run_id") is None:
+                raise self._unknown(str(why)) from why
+            found = []
+        if not found:
+            return None, n
+        run, found_n = yield from self._winner(found)
+        return run, found_n + (run is None)
+
+    def _may_be_since(self, saved: float | None) -> float | None:
+        """Return the moment from which on somebody may have started what we want; None: nobody."""
+        since = self._once.tried_since if saved is None else saved
+        if not self._once.shared:
+            return since
+        now = self._clocks.wall()
+        return min(now - _SHARED_SINCE, now if since is None else since)
+
+    def _grace(self) -> float:
+        """Return the seconds in which a run of an earlier attempt may still come up."""
+        once, now, record = self._once, self._clocks.wall(), self._record
+        told = record is None or (record.get("run_id") and not record.get("rerun_since"))
+        if once.tried_since is None and told:
+            return 0.0
+        return max(0.0, (now if once.tried_until is None else once.tried_until) + once.grace - now)
+
+    # A run of our own
+
+    def _start(self, n: int) -> Generator[Step, Any, TestRun]:
+        """Start the n-th run, or find that it was started when no answer came."""
+        key = self._key.at(n)
+        keyed = key.put_into(self._request, environment=self._once.key_in_environment)
+        began = self._clocks.wall()
+        search = self._search(began, _SAME_CLOCK, at_least=n)
+        yield from self._save(key, began, None)
+        run, found = yield from self._send(endpoints.trigger(keyed), search)
+        if run is None:
+            winner, n = yield from self._winner(found)
+            run = winner or found[0]
+            if run.state == TestRunState.ERROR:
+                raise TriggerRejectedError(
+                    f"Test run {run.id} was started, but is in state error. {run.url or ''}",
+                    run_id=run.id,
+                    run_url=run.url,
+                )
+        yield from self._is_the_one(run, n)
+        return (yield from self._settled(run, n, began)) if self._once.shared else run
+
+    def _send(
+        self, call: Call[TestRun], search: Search
+    ) -> Generator[Step, Any, tuple[TestRun | None, list[TestRun]]]:
+        before = self._before
+        try:
+            return (
+                yield from send_until_sure(
+                    call, search, grace=self._once.grace, unknown=self._unknown
+                )
+            )
+        except TriggerOutcomeUnknownError:
+            raise
+        except EmpiricalError:  # nothing was started
+            self._record = before
+            yield Save(before)
+            raise
+
+    def _settled(self, own: TestRun, n: int, began: float) -> Generator[Step, Any, TestRun]:
+        """Agree with others that have started a run under the same key at the same time."""
+        search = self._search(began, _OTHER_CLOCK, at_least=n)
+        others = yield from seen_beside(own, search, self._once.grace)
+        ours = replace(own, trigger_key=str(self._key.at(n)))  # an answer does not show it
+        winner, winners_n = yield from self._winner([*others, ours], own=own.id)
+        if winner is None or winner.id == own.id:
+            return own
+        yield from self._is_the_one(winner, winners_n)
+        return winner
+
+    # After red tests
+
+    def _is_red(self, run: TestRun) -> bool:
+        if self._once.after_red == "fail" or run.state != TestRunState.ENDED:
+            return False
+        return judge(run, GatePolicy.of(self._once.policy)).outcome == Outcome.FAILED
+
+    def _red_before(self) -> Generator[Step, Any, TestRun | None]:
+        """Return the red run of the generation before, as far as it was saved."""
+        saved = self._once.saved or {}
+        key, run_id = TriggerKey.parse(saved.get("key")), saved.get("run_id")
+        same = key is not None and key.identity == self._key.identity
+        if not (same and isinstance(run_id, int)) or self._once.after_red == "fail":
+            return None
+        run = yield from at_rest(run_id, self._once.grace)
+        if run is None or not self._is_red(run):
+            return None
+        self._record = {**saved, "rerun_since": None}  # that one was before
+        return run
+
+    def _rerun(self, run: TestRun, n: int) -> Generator[Step, Any, TestRun]:
+        """Re-run a red run, unless an earlier attempt or somebody else has."""
+        once = self._once
+        since = self._may_be_since((self._record or {}).get("rerun_since"))
+        if since is not None:
+            run = yield from last_rerun_of(
+                run,
+                lambda source: search_for_reruns(source, since, _OTHER_CLOCK, self._clocks),
+                grace=self._grace(),
+                rest=once.grace,
+                is_red=self._is_red,
+                unknown=self._unknown,
+            )
+        if self._is_red(run):
+            run = yield from self._start_rerun(run, n)
+        yield from self._is_the_one(run, n)
+        return run
+
+    def _start_rerun(self, source: TestRun, n: int) -> Generator[Step, Any, TestRun]:
+        began = self._clocks.wall()
+        yield from self._save(self._key.at(n), began, source.id, rerun_since=began)
+        log.info("The tests of test run %s failed: it is re-run.", source.id)
+        call = endpoints.rerun_test_run(source.id, only_failed=self._once.after_red != "rerun_all")
+        search = search_for_reruns(source, began, _SAME_CLOCK, self._clocks)
+        run, found = yield from self._send(call, search)
+        run = run or min(found, key=lambda each: each.id)
+        if self._once.shared:
+            search = search_for_reruns(source, began, _OTHER_CLOCK, self._clocks)
+            others = yield from seen_beside(run, search, self._once.grace)
+            return (yield from settled_rerun(run, others, self._once.grace))
+        return run
+
+    # What all of them need
+
+    def _search(self, since: float, slack: float, *, at_least: int) -> Search:
+        """Return the search for runs under our key from the n on."""
+        key, environment = self._key.at(at_least), self._once.key_in_environment
+
+        def match(run: TestRun, in_list: bool) -> Match:
+            return key.match(run, environment=environment, in_list=in_list)
+
+        return Search(
+            match,
+            environment=self._request.environment,
+            since=since,
+            slack=slack,
+            clocks=self._clocks,
+        )
+
+    def _winner(
+        self, found: list[TestRun], *, own: int | None = None
+    ) -> Generator[Step, Any, tuple[TestRun | None, int]]:
+        """Return the one run of several under our key, None if it is gone, and its n."""
+        winner, key, rivals = winner_of(found)
+        gives_way = any(run.id == own for run in rivals)
+        too_many = [run for run in rivals if run.id == own or not gives_way]
+        yield from cancel_others(too_many, winner.id, started_here=own)
+        self._refuse_another_request(key, winner.id)
+        try:
+            return (yield from at_rest(winner.id, self._once.grace)), key.n
+        except EmpiricalError as error:  # it exists, whatever the trouble is
+            log.warning("%s Going on with what is known of it.", error)
+            return winner, key.n
+
+    def _is_the_one(self, run: TestRun, n: int) -> Generator[Step, Any, None]:
+        yield Started(run)
+        yield from self._save(self._key.at(n), self._clocks.wall(), run.id)
+
+    def _save(
+        self, key: TriggerKey, since: float, run_id: int | None, **more: float
+    ) -> Generator[Step, Any, None]:
+        self._before = self._record
+        self._record = {"key": str(key), "since": since, "run_id": run_id, **more}
+        yield Save(self._record)
+
+    def _refuse_another_request(self, key: TriggerKey, run_id: int | None) -> None:
+        different = self._key.differences(key)
+        if different:
+            started = "an earlier attempt" if run_id is None else f"test run {run_id}"
+            raise InvalidRequestError(
+                f"The key {self._once.key!r} was used before for another request, by {started}, "
+                f"which differs in {', '.join(different)}. Use a key of its own for each release.",
+                run_id=run_id,
+            )
+
+    def _unknown(self, why: str) -> TriggerOutcomeUnknownError:
+        shown = "" if self._once.key_in_environment else " With key_in_environment lists tell."
+        error = TriggerOutcomeUnknownError(
+            f"It is not known whether a test run was started in the environment "
+            f"{self._request.environment!r} with the trigger key {self._key}: {why}. Nothing more "
+            f"was sent. Look at {self._dashboard_url}: if a run with this key in its metadata is "
+            f"there, wait for it by its id; if not, start one with another key.{shown}"
+        )
+        error.may_pass = True  # a further attempt looks again before it sends anything
+        return error
