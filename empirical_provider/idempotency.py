@@ -16,18 +16,18 @@ from empirical_provider import endpoints
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import (
     EmpiricalError,
-    InvalidRequestError,
     TriggerOutcomeUnknownError,
     TriggerRejectedError,
 )
 from empirical_provider.models import TestRun, TestRunRequest, TestRunState
 from empirical_provider.policy import GatePolicy, Outcome
-from empirical_provider.rerunning import last_rerun_of, search_for_reruns, settled_rerun
+from empirical_provider.rerunning import best_rerun, last_rerun_of, search_for_reruns, settled_rerun
 from empirical_provider.rivals import at_rest, cancel_others, seen_beside, winner_of
 from empirical_provider.searching import Clocks, Search, UntoldError
 from empirical_provider.sending import send_until_sure
 from empirical_provider.trigger_key import Match, TriggerKey
 from empirical_provider.trigger_once import Save, Started, Step, TriggerOnce
+from empirical_provider.trigger_trouble import key_taken, outcome_unknown
 from empirical_provider.verdict import judge
 
 __all__ = ["start_once"]
@@ -72,6 +72,7 @@ class _Starting:
         self._key = TriggerKey.of(once.key, request, generation=once.generation)
         self._record: dict[str, Any] | None = None
         self._before: dict[str, Any] | None = None
+        self._newest = 0  # id of a run; what we are about to re-run gets a higher one
 
     def steps(self) -> Generator[Step, Any, TestRun]:
         run, n = yield from self._earlier()
@@ -102,6 +103,7 @@ class _Starting:
                 return run, n
         run = yield from at_rest(run_id, self._once.grace)
         while run and run.state.is_without_verdict and run.rerun_source_id:
+            self._newest = max(self._newest, run.id)
             run = yield from at_rest(run.rerun_source_id, self._once.grace)  # it is still red
         return run, key.n + (run is None)
 
@@ -122,7 +124,7 @@ class _Starting:
         since = self._may_be_since(saved_since)
         if since is None:
             return None, n
-        search = self._search(since, _OTHER_CLOCK, at_least=n)
+        search = self._search(since, _OTHER_CLOCK)
         try:
             found = yield from search.wait_for_any(self._grace())
         except UntoldError as why:
@@ -191,7 +193,7 @@ class _Starting:
 
     def _settled(self, own: TestRun, n: int, began: float) -> Generator[Step, Any, TestRun]:
         """Agree with others that have started a run under the same key at the same time."""
-        search = self._search(began, _OTHER_CLOCK, at_least=n)
+        search = self._search(began, _OTHER_CLOCK)
         others = yield from seen_beside(own, search, self._once.grace)
         ours = replace(own, trigger_key=str(self._key.at(n)))  # an answer does not show it
         winner, winners_n = yield from self._winner([*others, ours], own=own.id)
@@ -225,14 +227,21 @@ class _Starting:
         once = self._once
         since = self._may_be_since((self._record or {}).get("rerun_since"))
         if since is not None:
+            searches: list[Search] = []
+
+            def search(source: TestRun) -> Search:
+                searches.append(search_for_reruns(source, since, _OTHER_CLOCK, self._clocks))
+                return searches[-1]
+
             run = yield from last_rerun_of(
                 run,
-                lambda source: search_for_reruns(source, since, _OTHER_CLOCK, self._clocks),
+                search,
                 grace=self._grace(),
                 rest=once.grace,
                 is_red=self._is_red,
                 unknown=self._unknown,
             )
+            self._newest = max([self._newest, *(each.newest for each in searches)])
         if self._is_red(run):
             run = yield from self._start_rerun(run, n)
         yield from self._is_the_one(run, n)
@@ -243,18 +252,17 @@ class _Starting:
         yield from self._save(self._key.at(n), began, source.id, rerun_since=began)
         log.info("The tests of test run %s failed: it is re-run.", source.id)
         call = endpoints.rerun_test_run(source.id, only_failed=self._once.after_red != "rerun_all")
-        search = search_for_reruns(source, began, _SAME_CLOCK, self._clocks)
+        search = search_for_reruns(source, began, _SAME_CLOCK, self._clocks, after=self._newest)
         run, found = yield from self._send(call, search)
-        run = run or min(found, key=lambda each: each.id)
-        if self._once.shared:
-            search = search_for_reruns(source, began, _OTHER_CLOCK, self._clocks)
-            others = yield from seen_beside(run, search, self._once.grace)
-            return (yield from settled_rerun(run, others, self._once.grace))
-        return run
+        run = run or best_rerun(found)
+        if not self._once.shared:
+            return run
+        search = search_for_reruns(source, began, _OTHER_CLOCK, self._clocks)
+        return (yield from settled_rerun(run, search, self._once.grace))
 
     # What all of them need
 
-    def _search(self, since: float, slack: float, *, at_least: int) -> Search:
+    def _search(self, since: float, slack: float, *, at_least: int = 0) -> Search:
         """Return the search for runs under our key from the n on."""
         key, environment = self._key.at(at_least), self._once.key_in_environment
 
@@ -296,22 +304,8 @@ class _Starting:
         yield Save(self._record)
 
     def _refuse_another_request(self, key: TriggerKey, run_id: int | None) -> None:
-        different = self._key.differences(key)
-        if different:
-            started = "an earlier attempt" if run_id is None else f"test run {run_id}"
-            raise InvalidRequestError(
-                f"The key {self._once.key!r} was used before for another request, by {started}, "
-                f"which differs in {', '.join(different)}. Use a key of its own for each release.",
-                run_id=run_id,
-            )
+        if different := self._key.differences(key):
+            raise key_taken(self._once, different, run_id)
 
     def _unknown(self, why: str) -> TriggerOutcomeUnknownError:
-        shown = "" if self._once.key_in_environment else " With key_in_environment lists tell."
-        error = TriggerOutcomeUnknownError(
-            f"It is not known whether a test run was started in the environment "
-            f"{self._request.environment!r} with the trigger key {self._key}: {why}. Nothing more "
-            f"was sent. Look at {self._dashboard_url}: if a run with this key in its metadata is "
-            f"there, wait for it by its id; if not, start one with another key.{shown}"
-        )
-        error.may_pass = True  # a further attempt looks again before it sends anything
-        return error
+        return outcome_unknown(self._once, self._request, self._key, why, self._dashboard_url)

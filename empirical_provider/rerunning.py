@@ -12,21 +12,33 @@ from typing import Any
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import TriggerOutcomeUnknownError
 from empirical_provider.models import TestRun
-from empirical_provider.rivals import at_rest, cancel_others
+from empirical_provider.rivals import at_rest, cancel_others, seen_beside
 from empirical_provider.searching import Clocks, Pause, Search, UntoldError
 from empirical_provider.trigger_key import Match
 
-__all__ = ["last_rerun_of", "search_for_reruns", "settled_rerun"]
+__all__ = ["best_rerun", "last_rerun_of", "search_for_reruns", "settled_rerun"]
 
 
-def search_for_reruns(source: TestRun, since: float, slack: float, clocks: Clocks) -> Search:
-    """Return the search for the re-runs of a run that were started since a moment."""
+def search_for_reruns(
+    source: TestRun, since: float, slack: float, clocks: Clocks, *, after: int = 0
+) -> Search:
+    """Return the search for the re-runs of a run that were started since a moment.
+
+    Args:
+        source: The run.
+        since: The moment, by this machine's clock.
+        slack: Seconds by which clocks may differ that nobody can compare.
+        clocks: See `Clocks`.
+        after: Highest id that was known by then: ids grow, so no re-run up to it is meant.
+    """
 
     def match(run: TestRun, in_list: bool) -> Match:  # noqa: ARG001
+        if run.id <= max(source.id, after):
+            return Match.OTHER
         if run.rerun_source_id == source.id:
             return Match.OURS
         told = run.trigger_key is not None or "rerun_source_id" in run.shown
-        return Match.OTHER if told or run.id <= source.id else Match.UNTOLD
+        return Match.OTHER if told else Match.UNTOLD
 
     return Search(
         match,
@@ -35,6 +47,16 @@ def search_for_reruns(source: TestRun, since: float, slack: float, clocks: Clock
         slack=slack,
         clocks=clocks,
     )
+
+
+def best_rerun(runs: list[TestRun]) -> TestRun:
+    """Return the one of several re-runs: the lowest id of those that may have a verdict."""
+    may_tell = [run for run in runs if not run.state.is_without_verdict]
+    return min(may_tell or [max(runs, key=_id)], key=_id)
+
+
+def _id(run: TestRun) -> int:
+    return run.id
 
 
 def last_rerun_of(
@@ -62,8 +84,7 @@ def last_rerun_of(
             found = yield from search(run).wait_for_any(grace)
         except UntoldError as why:
             raise unknown(str(why)) from why
-        alive = sorted(each.id for each in found if not each.state.is_without_verdict)
-        after = (yield from at_rest(alive[0], rest)) if alive else None
+        after = (yield from at_rest(best_rerun(found).id, rest)) if found else None
         if after is None or after.state.is_without_verdict:
             break
         run = after
@@ -71,11 +92,11 @@ def last_rerun_of(
 
 
 def settled_rerun(
-    own: TestRun, others: list[TestRun], rest: float
+    own: TestRun, search: Search, grace: float
 ) -> Generator[Call[Any] | Pause, Any, TestRun]:
     """Agree with others that have re-run the same run at the same time: the lowest id stays."""
-    alive = sorted([own, *others], key=lambda run: run.id)
-    winner = next(run for run in alive if run.id == own.id or not run.state.is_without_verdict)
+    others = yield from seen_beside(own, search, grace)
+    winner = best_rerun([own, *others])
     too_many = [own] if winner.id != own.id else others
     yield from cancel_others(too_many, winner.id, started_here=own.id)
-    return ((yield from at_rest(winner.id, rest)) or own) if winner.id != own.id else own
+    return ((yield from at_rest(winner.id, grace)) or own) if winner.id != own.id else own

@@ -1,8 +1,7 @@
 """Which of several runs under one key is the one. No I/O of its own: see `searching`.
 
-The rule: of those that may have a verdict the one that was started last in place of others, and of
-several such the one with the lowest id. Whoever has started it, or takes it over, cancels the
-others; whoever gives way cancels its own.
+The rule: of those that may have a verdict the one with the lowest id. Whoever has started it, or
+takes it over, cancels the others; whoever gives way cancels its own.
 """
 
 from __future__ import annotations
@@ -27,10 +26,17 @@ _LOOK_AGAIN = 1.0
 
 
 def winner_of(runs: Iterable[TestRun]) -> tuple[TestRun, TriggerKey, list[TestRun]]:
-    """Return the one run of several that all show a key, its key, and its rivals."""
+    """Return the one run of several that all show a key, its key, and its rivals.
+
+    Where none may have a verdict, it is the one with the highest n: the next one gets the next.
+    """
     keyed = [(run, key) for run in runs if (key := TriggerKey.parse(run.trigger_key)) is not None]
     (winner, key), *rivals = sorted(
-        keyed, key=lambda each: (each[0].state.is_without_verdict, -each[1].n, each[0].id)
+        keyed,
+        key=lambda each: (
+            1_000 - each[1].n if each[0].state.is_without_verdict else 0,
+            each[0].id,
+        ),
     )
     return winner, key, [run for run, _ in rivals]
 

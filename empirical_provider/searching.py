@@ -88,6 +88,11 @@ class Search:
         self.listed: set[int] = set()
         """Ids of all runs that a list has shown."""
 
+    @property
+    def newest(self) -> int:
+        """The highest of those; 0: there is none."""
+        return max(self.listed, default=0)
+
     def wait_for_any(self, seconds: float) -> Generator[Call[Any] | Pause, Any, list[TestRun]]:
         """Look until there is a match, or the time is up; return all matches.
 

@@ -190,18 +190,18 @@ class ExactlyOnce(RuleBasedStateMachine):
     def no_key_has_two_runs(self) -> None:
         if not hasattr(self, "service"):
             return
-        roots: dict[int, str] = {}
+        cleared = {TriggerKey.of(t.name, t.request).identity: t.fresh_since for t in self.tasks}
+        roots: dict[int, TriggerKey | None] = {}
         standing: dict[str, list[int]] = {}
-        of_shared = TriggerKey.of(self.tasks[-1].key, self.tasks[-1].request).identity
         for run in self.service.runs:
             key = TriggerKey.parse(run.request.get("metadata", {}).get("trigger_key"))
-            name = f"{key.identity}-{key.generation}" if key else ""
-            if run.rerun_source_id:
-                name = f"re-runs of {run.rerun_source_id}"
-            roots[run.id] = roots.get(run.rerun_source_id or 0, name)
-            ours = roots[run.id] and not roots[run.id].startswith(of_shared)
-            if ours and run.state not in DEAD:
-                standing.setdefault(name, []).append(run.id)
+            roots[run.id] = key = roots.get(run.rerun_source_id or 0, key)
+            if key is None or key.identity not in cleared or run.state in DEAD:
+                continue  # somebody else's, a shared key's, or of no account
+            if not run.rerun_source_id:
+                standing.setdefault(f"{key.identity}-{key.generation}", []).append(run.id)
+            elif run.created_at >= cleared[key.identity]:  # a re-run does not show its generation
+                standing.setdefault(f"re-runs of {run.rerun_source_id}", []).append(run.id)
         for name, run_ids in standing.items():
             assert len(run_ids) == 1, f"{name} has {run_ids}"
 
