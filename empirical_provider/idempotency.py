@@ -154,7 +154,7 @@ class _Starting:
 
     # A run of our own
 
-    def _start(self, n: int) -> Generator[Step, Any, TestRun]:
+    def _start(self, n: int, *, again: bool = True) -> Generator[Step, Any, TestRun]:
         """Start the n-th run, or find that it was started when no answer came."""
         key = self._key.at(n)
         keyed = key.put_into(self._request, environment=self._once.key_in_environment)
@@ -165,6 +165,8 @@ class _Starting:
         if run is None:
             winner, n = yield from self._winner(found)
             run = winner or found[0]
+            if self._once.shared and run.state.is_without_verdict and again:
+                return (yield from self._start(n + 1, again=False))  # it may be somebody else's
             if run.state == TestRunState.ERROR:
                 raise TriggerRejectedError(
                     f"Test run {run.id} was started, but is in state error. {run.url or ''}",
