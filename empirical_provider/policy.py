@@ -9,7 +9,10 @@ from typing import Any
 
 from empirical_provider import checks
 
-__all__ = ["Decision", "GatePolicy", "Outcome"]
+__all__ = ["AFTER_RED", "Decision", "GatePolicy", "Outcome"]
+
+AFTER_RED = ("fail", "rerun_failed", "rerun_all")
+"""What a further attempt may make of red tests."""
 
 
 class Outcome(StrEnum):

@@ -9,13 +9,10 @@ from typing import Any
 from empirical_provider import checks
 from empirical_provider.endpoints import Call
 from empirical_provider.models import TestRun
-from empirical_provider.policy import GatePolicy
+from empirical_provider.policy import AFTER_RED, GatePolicy
 from empirical_provider.searching import Pause
 
-__all__ = ["AFTER_RED", "Save", "Started", "Step", "TriggerOnce"]
-
-AFTER_RED = ("fail", "rerun_failed", "rerun_all")
-"""What a further attempt may make of red tests."""
+__all__ = ["Save", "Started", "Step", "TriggerOnce"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

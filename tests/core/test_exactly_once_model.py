@@ -19,8 +19,8 @@ from empirical_provider import (
     TestRunRequest,
     TriggerOutcomeUnknownError,
 )
+from empirical_provider.policy import AFTER_RED
 from empirical_provider.trigger_key import TriggerKey
-from empirical_provider.trigger_once import AFTER_RED
 from tests.core.simulation import DEAD, FAULTS, Attempt, Service, Task
 
 SEQUENCES = int(os.environ.get("EXACTLY_ONCE_SEQUENCES", "0"))
@@ -206,7 +206,7 @@ class ExactlyOnce(RuleBasedStateMachine):
             assert len(run_ids) == 1, f"{name} has {run_ids}"
 
     def teardown(self) -> None:
-        """Once everybody has got through, those that share a key agree."""
+        """Once everybody has got through, those that share a key agree, and all else has ended."""
         if not hasattr(self, "service"):
             return
         sharing = [task for task in self.tasks if task.shared and task.generation == 0]
@@ -228,8 +228,18 @@ class ExactlyOnce(RuleBasedStateMachine):
                 return  # nobody can tell with what this service shows
             assert task.attempt.result is not None, task.attempt.failure
             answers.add(task.attempt.result.id)
-        if self._everybody_can_tell():
-            assert len(answers) == min(len(sharing), 1), answers
+        if sharing and self._everybody_can_tell():
+            assert len(answers) == 1, answers
+            assert len(self._live_under(self.tasks[-1].key)) <= 1, "somebody's run still goes on"
+
+    def _live_under(self, key: str) -> list[int]:
+        identity = TriggerKey.of(key, self.tasks[-1].request).identity
+        shown = {
+            run.id: TriggerKey.parse(run.request.get("metadata", {}).get("trigger_key"))
+            for run in self.service.runs
+            if run.state in LIVE and not run.rerun_source_id
+        }
+        return [run_id for run_id, each in shown.items() if each and each.identity == identity]
 
     def _everybody_can_tell(self) -> bool:
         behaviour = self.service.state.behaviour

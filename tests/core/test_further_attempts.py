@@ -169,3 +169,31 @@ def test_a_rerun_from_before_is_not_taken_for_a_lost_one(
         runs.append(ask.trigger_test_run(STAGING, key=again, save=saved.append))
     assert [first.id, *(run.id for run in runs)] == [each.id for each in empirical.runs]
     assert {run.rerun_source_id for run in empirical.runs[1:]} == {first.id}
+
+
+def test_a_rerun_without_a_verdict_does_not_hide_the_one_in_its_place(
+    empirical: Emulator, ask: Twin
+) -> None:
+    """Without a store the re-run that goes on is found behind one that was cancelled."""
+    empirical.script("staging", "failed", runs=1)
+    again = TriggerOnce(key="k", tried_since=time.time(), after_red="rerun_all", grace=0)
+    runs = [ask.trigger_test_run(STAGING, key=TriggerOnce(key="k"))]
+    empirical.set_state(runs[0].id, "ended")
+    for _ in range(2):
+        empirical.set_state(runs[-1].id, "cancelled" if runs[1:] else "ended")
+        runs.append(ask.trigger_test_run(STAGING, key=again))
+    assert ask.trigger_test_run(STAGING, key=again).id == runs[-1].id
+    assert [run.id for run in runs] == [each.id for each in empirical.runs]
+
+
+def test_the_list_is_read_as_far_back_as_it_takes(empirical: Emulator, ask: Twin) -> None:
+    """A run that more than a hundred newer ones have pushed off the first page is found."""
+    since = time.time()
+    first = ask.trigger_test_run(STAGING, key=TriggerOnce(key="k", key_in_environment=True))
+    ask.settings["project_slug"] = "acme"
+    for _ in range(101):
+        ask("trigger", TestRunRequest(environment="production"))
+    again = TriggerOnce(key="k", key_in_environment=True, tried_since=since)
+    assert ask.trigger_test_run(STAGING, key=again).id == first.id
+    pages = [each.query for each in empirical.requests if each.endpoint == "list_test_runs"]
+    assert len(pages) == 2
