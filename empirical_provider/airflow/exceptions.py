@@ -6,6 +6,7 @@
     ├── AirflowFailException                  no retry is burned
     │   ├── EmpiricalTestsFailedError         tests failed
     │   └── EmpiricalGateClosedError          the tests passed, and the policy closes the gate then
+    ├── EmpiricalTestsFailedRetryError        tests failed, and a retry is to re-run them
     ├── EmpiricalRunErroredError              the run has no usable result
     ├── EmpiricalRunCancelledError            somebody cancelled the run
     ├── EmpiricalRunSupersededError           a newer run took its place
@@ -37,6 +38,7 @@ __all__ = [
     "EmpiricalRunSupersededError",
     "EmpiricalTaskKilledError",
     "EmpiricalTestsFailedError",
+    "EmpiricalTestsFailedRetryError",
     "EmpiricalWaitTimedOutError",
     "raise_if_closed",
 ]
@@ -44,6 +46,10 @@ __all__ = [
 
 class EmpiricalTestsFailedError(core.TestsFailedError, AirflowFailException):
     """Tests failed. The task fails without a retry: running them again is no remedy."""
+
+
+class EmpiricalTestsFailedRetryError(core.TestsFailedError, AirflowException):
+    """Tests failed. A retry, if there is one left, re-runs them: ``on_retry_after_red`` says so."""
 
 
 class EmpiricalGateClosedError(core.GateClosedError, AirflowFailException):
@@ -85,8 +91,12 @@ _CLASSES: dict[Outcome, type[core.GateClosedError]] = {
 }
 
 
-def raise_if_closed(verdict: Verdict) -> None:
+def raise_if_closed(verdict: Verdict, *, retry_red: bool = False) -> None:
     """Raise what Airflow needs to know of a verdict; return if the gate is open.
+
+    Args:
+        verdict: The verdict.
+        retry_red: Whether red tests, too, are left to Airflow's retries.
 
     Raises:
         GateClosedError: The gate stays closed; the class is one of this module's.
@@ -96,6 +106,7 @@ def raise_if_closed(verdict: Verdict) -> None:
         raise AirflowSkipException(verdict.summary)
     if verdict.decision == Decision.FAIL:
         error = verdict.error()
-        raise _CLASSES[verdict.outcome](
+        again = retry_red and verdict.outcome == Outcome.FAILED
+        raise (EmpiricalTestsFailedRetryError if again else _CLASSES[verdict.outcome])(
             str(error), verdict=error.verdict, run_id=error.run_id, run_url=error.run_url
         )

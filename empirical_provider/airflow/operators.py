@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from empirical_provider import checks
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.links import EmpiricalTestRunLink
-from empirical_provider.airflow.rendered import HiddenValues, as_boolean, as_integer
+from empirical_provider.airflow.rendered import REQUEST_FIELDS, HiddenValues
 from empirical_provider.airflow.versions import (
     BaseOperator,
     BaseOperatorLink,
     mask_secret,
-    task_url,
 )
 from empirical_provider.airflow.waiting import WaitsForTestRun, final
-from empirical_provider.policy import GatePolicy
+from empirical_provider.exceptions import InvalidRequestError, TriggerOutcomeUnknownError
+from empirical_provider.policy import AFTER_RED, GatePolicy
+from empirical_provider.wait import WaitOptions
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.branching import EmpiricalBranchOperator
-    from empirical_provider.airflow.hooks import EmpiricalHook
     from empirical_provider.models import TestRun
-    from empirical_provider.request import TestRunRequest
 
 __all__ = ["EmpiricalBranchOperator", "EmpiricalTriggerTestRunOperator"]
 
@@ -36,21 +35,6 @@ def __getattr__(name: str) -> Any:
     return EmpiricalBranchOperator
 
 
-_REQUEST_FIELDS = (
-    "environment",
-    "build",
-    "branch",
-    "metadata",
-    "environment_variables_overrides",
-    "tags",
-    "test_case_ids",
-    "total_shards",
-    "send_notifications",
-    "github_actor",
-    "concurrency",
-)
-
-
 class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
     """Start a test run on Empirical and hand its id on; wait for its verdict if asked to.
 
@@ -60,6 +44,13 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
     "Empirical test run" opens the run's page from the moment the run exists. Events of the task's
     asset outlets carry test_run_id and test_run_url in their ``extra``, and after a wait outcome
     and counts.
+
+    There is one run for a task, whatever crashes: a retry goes on with the run of the try before,
+    and takes its verdict over at once if it has finished, but starts another one if it has ended in
+    error or was cancelled. A task that a person clears starts a fresh run. The request must render
+    to the same in each try; metadata, github_actor and send_notifications may differ. Before
+    Airflow 3.3, which keeps the run's id for a retry, the retry looks for the run by its key, for
+    up to a minute.
 
     Every field of the request is templated, nested values too, and has the meaning that
     `empirical_provider.TestRunRequest` describes. Values of overrides are kept out of logs and of
@@ -94,25 +85,40 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
             everything but passed tests closes the gate.
         cancel_on_kill: Whether to cancel the run when somebody ends the task, but for a deferred
-            one before Airflow 3.3, which tells nobody; default True.
+            one before Airflow 3.3, which tells nobody; default: yes, unless the task has a
+            ``key``, as others may wait for the run, too.
         cancel_on_timeout: Whether to cancel the run when we stop waiting for it; default False.
+        durable: Whether a retry goes on with the run of the try before; default True. If not,
+            every try starts a run, and a lost answer fails the task for good.
+        key: What the run is for, such as a release id; templated. Tasks with the same key share
+            one run: who comes later goes on with it, for a day. Default: the task has its own.
+        key_in_environment: Whether the key travels in the environment of the tests, too, as
+            ``EMPIRICAL_TRIGGER_KEY``: run lists are known to show that; default False.
+        on_retry_after_red: What a retry makes of failed tests: ``fail`` (the default) burns none,
+            ``rerun_failed`` re-runs the tests that failed, ``rerun_all`` all of them. So does a
+            clear then, from Airflow 3.3 on and without a ``key``; else it tests afresh.
 
     Raises:
+        InvalidRequestError: An argument is not valid (when the DAG is parsed).
         EmpiricalTestsFailedError: The tests failed; an AirflowFailException, so that no retry is
-            burned. Every other way to close the gate has a class of its own, which may be retried:
-            see `empirical_provider.airflow.exceptions`.
+            burned (but see ``on_retry_after_red``). Every other way to close the gate has a class
+            of its own, which may be retried: see `empirical_provider.airflow.exceptions`.
         AirflowSkipException: The policy skips the task.
         AirflowFailException: An error that no retry mends, or where a retry might start a second
             run; the cause is one of `empirical_provider.exceptions`.
+        TriggerOutcomeUnknownError: Nobody can tell whether a run was started; a retry looks again.
         EmpiricalError: An error that may pass; nothing was started.
     """
 
-    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "empirical_conn_id")
+    template_fields: Sequence[str] = (*REQUEST_FIELDS, "empirical_conn_id", "key")
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
         ("build", "metadata", "environment_variables_overrides", "tags", "concurrency"), "json"
     )
     operator_extra_links: Sequence[BaseOperatorLink] = (EmpiricalTestRunLink(),)
     ui_color = "#e6f4ea"
+
+    visibility_grace: ClassVar[float] = 60.0
+    """Seconds after a request in which its run may be missing from lists."""
 
     def __init__(
         self,
@@ -138,8 +144,12 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         timeout: float = 7200.0,
         start_timeout: float | None = None,
         policy: GatePolicy | Mapping[str, Any] | None = None,
-        cancel_on_kill: bool = True,
+        cancel_on_kill: bool | None = None,
         cancel_on_timeout: bool = False,
+        durable: bool = True,
+        key: str | None = None,
+        key_in_environment: bool = False,
+        on_retry_after_red: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -158,12 +168,33 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         self.empirical_conn_id = empirical_conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poll_interval = checks.number("poll_interval", poll_interval)
-        self.timeout = checks.number("timeout", timeout)
-        self.start_timeout = start_timeout and checks.number("start_timeout", start_timeout)
-        self.policy = GatePolicy.of(policy)
-        self.cancel_on_kill = cancel_on_kill
+        options = WaitOptions(
+            policy=policy,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            start_timeout=start_timeout,
+        )
+        self.poll_interval = options.poll_interval
+        self.timeout = options.timeout
+        self.start_timeout = options.start_timeout
+        self.policy = GatePolicy.of(options.policy)
+        self.cancel_on_kill = key is None if cancel_on_kill is None else cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+        self.durable = checks.flag("durable", durable)
+        self.key = key
+        self.key_in_environment = checks.flag("key_in_environment", key_in_environment)
+        self.on_retry_after_red = checks.one_of("on_retry_after_red", on_retry_after_red, AFTER_RED)
+        if not durable:
+            self._refuse_what_needs_durable()
+
+    def _refuse_what_needs_durable(self) -> None:
+        given = {
+            "key": self.key is not None,
+            "key_in_environment": self.key_in_environment,
+            "on_retry_after_red": self.on_retry_after_red != "fail",
+        }
+        for name in (name for name, is_given in given.items() if is_given):
+            raise InvalidRequestError(f"{name} has no effect with durable=False: leave one out.")
 
     def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
         """Hide the overrides as soon as they are rendered, before Airflow stores the fields.
@@ -188,6 +219,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
 
     def _start(self, context: Any) -> TestRun:
         from empirical_provider.airflow.hooks import EmpiricalHook
+        from empirical_provider.airflow.requesting import request_of
         from empirical_provider.trigger import trigger_test_run
 
         ti = context["ti"]
@@ -198,14 +230,32 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             if self._killed:  # while nobody knew which run to cancel
                 self.on_kill()
 
-        with final():
+        with final(*((TriggerOutcomeUnknownError,) if self.durable else ())):
             self._hook = EmpiricalHook(self.empirical_conn_id)
-            request = self._request(context, self._hook)
+            request = request_of(self, context, self._hook)
+            once = self._once(context) if self.durable else {}
             with self._hook.get_conn() as client:
-                run = trigger_test_run(client, request, on_started=on_started)
+                run = trigger_test_run(client, request, on_started=on_started, **once)
         xcom.push_test_run(ti, run)
         self._stop_if_killed()
         return run
+
+    def _once(self, context: Any) -> dict[str, Any]:
+        """Return what makes the core start one run, whatever crashes."""
+        from empirical_provider.airflow.durable import Memory, once_for
+
+        memory = Memory(context)
+        once = once_for(
+            context,
+            memory,
+            key=self.key,
+            retries=self.retries or 0,
+            key_in_environment=self.key_in_environment,
+            grace=self.visibility_grace,
+            after_red=self.on_retry_after_red,
+            policy=self.policy,
+        )
+        return {"key": once, "save": memory.save}
 
     def _awaited(self, context: Any) -> int:
         run_id: int = self._run_id or xcom.pull(context["ti"], xcom.TEST_RUN_ID)
@@ -213,34 +263,3 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
 
     def _interval(self) -> float:
         return self.poll_interval
-
-    def _request(self, context: Any, hook: EmpiricalHook) -> TestRunRequest:
-        """Make the core's request of the rendered fields."""
-        from empirical_provider.request import TestRunRequest
-
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _REQUEST_FIELDS}
-        if fields["environment"] is None:
-            fields["environment"] = hook.default_environment
-        overrides = fields["environment_variables_overrides"]
-        if isinstance(overrides, HiddenValues):
-            fields["environment_variables_overrides"] = overrides.values
-        fields["total_shards"] = as_integer(fields["total_shards"])
-        fields["send_notifications"] = as_boolean(fields["send_notifications"])
-        if self.add_context_metadata and isinstance(self.metadata or {}, Mapping):
-            fields["metadata"] = {**_origin(context), **(self.metadata or {})}
-        return TestRunRequest(**fields)
-
-
-def _origin(context: Any) -> dict[str, str | int]:
-    """Say where a run came from, as far as Airflow tells."""
-    ti = context["ti"]
-    logical_date = context.get("logical_date")
-    origin = {
-        "dag_id": ti.dag_id,
-        "run_id": ti.run_id,
-        "task_id": ti.task_id,
-        "map_index": ti.map_index if (ti.map_index or 0) >= 0 else None,
-        "logical_date": logical_date.isoformat() if logical_date else None,
-        "task_url": task_url(ti),
-    }
-    return {name: value for name, value in origin.items() if value is not None}

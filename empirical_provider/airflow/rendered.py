@@ -11,7 +11,22 @@ from typing import Any
 
 from empirical_provider.exceptions import InvalidRequestError
 
-__all__ = ["HiddenValues", "as_boolean", "as_integer", "as_number", "as_run_id"]
+__all__ = ["REQUEST_FIELDS", "HiddenValues", "as_boolean", "as_integer", "as_number", "as_run_id"]
+
+REQUEST_FIELDS = (
+    "environment",
+    "build",
+    "branch",
+    "metadata",
+    "environment_variables_overrides",
+    "tags",
+    "test_case_ids",
+    "total_shards",
+    "send_notifications",
+    "github_actor",
+    "concurrency",
+)
+"""The fields of a request, all of which an operator takes as templates."""
 
 
 def as_integer(value: Any) -> Any:

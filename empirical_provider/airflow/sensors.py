@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from empirical_provider import checks
 from empirical_provider.airflow.links import EmpiricalTestRunLink
 from empirical_provider.airflow.rendered import as_run_id
 from empirical_provider.airflow.versions import (
@@ -20,6 +19,7 @@ from empirical_provider.airflow.versions import (
 from empirical_provider.airflow.waiting import WaitsForTestRun, final
 from empirical_provider.exceptions import GateClosedError, InvalidRequestError
 from empirical_provider.policy import GatePolicy
+from empirical_provider.wait import WaitOptions
 
 __all__ = ["EmpiricalTestRunSensor"]
 
@@ -81,8 +81,9 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         self.test_run_id = test_run_id
         self.empirical_conn_id = empirical_conn_id
         self.deferrable = deferrable
-        self.start_timeout = start_timeout and checks.number("start_timeout", start_timeout)
-        self.policy = GatePolicy.of(policy)
+        options = WaitOptions(policy=policy, start_timeout=start_timeout)
+        self.start_timeout = options.start_timeout
+        self.policy = GatePolicy.of(options.policy)
 
     def execute(self, context: Any) -> int:
         """Wait for the run; return its id."""

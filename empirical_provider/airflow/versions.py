@@ -25,6 +25,7 @@ __all__ = [
     "BaseTrigger",
     "TriggerEvent",
     "default_deferrable",
+    "deployment_url",
     "fail_without_retry",
     "find",
     "in_async",
@@ -111,6 +112,13 @@ def default_deferrable() -> bool:
     return bool(configured("operators", "default_deferrable", fallback=False))
 
 
+def deployment_url() -> str | None:
+    """Return the address of this Airflow's UI, as far as it is configured."""
+    configured = find("airflow.configuration:conf").get
+    places = (("api", "base_url"), ("webserver", "base_url"))  # the second is 2.11's
+    return next(filter(None, (configured(*each, fallback=None) for each in places)), None)
+
+
 def started_at(context: Any) -> float:
     """Return when a task began, in seconds since the epoch, before any reschedule or deferral.
 
@@ -140,7 +148,7 @@ def read_xcom(ti_key: Any, key: str) -> Any:
 def task_url(ti: Any) -> str | None:
     """Return the page of a task instance in Airflow's UI, if that can be told."""
     url: str | None = getattr(ti, "log_url", None)
-    base = find("airflow.configuration:conf").get("api", "base_url", fallback=None)
+    base = deployment_url()
     if url is None and base:  # 3.0 knows the page, but not in a task
         run = f"{base.rstrip('/')}/dags/{ti.dag_id}/runs/{quote(ti.run_id, safe='')}"
         mapped = f"/mapped/{ti.map_index}" if (ti.map_index or 0) >= 0 else ""

@@ -39,12 +39,12 @@ _SLICE = 0.2
 
 
 @contextmanager
-def final() -> Iterator[None]:
-    """Make errors of the core final, unless they may pass: no retry mends the others."""
+def final(*but: type[EmpiricalError]) -> Iterator[None]:
+    """Make errors of the core final, but those that may pass, or that are named."""
     try:
         yield
     except EmpiricalError as error:
-        if error.may_pass or isinstance(error, AirflowException):
+        if error.may_pass or isinstance(error, (AirflowException, *but)):
             raise
         raise fail_without_retry(str(error)) from error
 
@@ -59,6 +59,7 @@ class WaitsForTestRun:
     deferrable: bool | None
     cancel_on_kill: bool = False
     cancel_on_timeout: bool = False
+    on_retry_after_red: str = "fail"
     if TYPE_CHECKING:
         execution_timeout: timedelta | None
         outlets: list[Any]
@@ -224,7 +225,7 @@ class WaitsForTestRun:
         if verdict.outcome == Outcome.TIMED_OUT and self.cancel_on_timeout:
             self._run_id = verdict.run_id
             self._cancel("The Airflow task that waited for it has timed out.")
-        raise_if_closed(verdict)
+        raise_if_closed(verdict, retry_red=self.on_retry_after_red != "fail")
         self._tell_outlets(
             context,
             test_run_id=verdict.run_id,

@@ -76,9 +76,39 @@ def connection(
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let triggers look at once: in process there is no race to lose."""
+    """Let triggers look at once, and count on lists: in process there is no race to lose."""
     task = "empirical_provider.airflow.waiting.WaitsForTestRun"
     monkeypatch.setattr(f"{task}.first_poll_delay", 0.0)
+    operator = "empirical_provider.airflow.operators.EmpiricalTriggerTestRunOperator"
+    monkeypatch.setattr(f"{operator}.visibility_grace", 0.0)
+
+
+@pytest.fixture
+def telling(empirical: Emulator) -> Emulator:
+    """Let the local Empirical show what a run was started for, on its own page."""
+    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail | {"metadata"})
+    return empirical
+
+
+@pytest.fixture(params=[True, False], ids=["store", "no store"])
+def host_has(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return what else is in the context: the task state store, or nothing as before 3.3."""
+    from tests.airflow.standins import Store  # noqa: PLC0415  # loads Airflow
+
+    return {"task_state_store": Store()} if request.param else {}
+
+
+MODES: dict[str, dict[str, Any]] = {
+    "trigger only": {"wait_for_completion": False},
+    "sync": {"deferrable": False},
+    "deferrable": {"deferrable": True},
+}
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return each mode of the operator in turn."""
+    return MODES[request.param]
 
 
 class DagRun:
@@ -120,9 +150,9 @@ class DagRun:
         [row] = self._of_task("state, try_number", "task_instance", task_id, -1)
         return tuple(row)
 
-    def xcoms(self, task_id: str) -> dict[str, Any]:
+    def xcoms(self, task_id: str, map_index: int = -1) -> dict[str, Any]:
         """Return the XComs of a task, as they are stored."""
-        found = self._of_task("key, value", "xcom", task_id, -1)
+        found = self._of_task("key, value", "xcom", task_id, map_index)
         # SQLite hands a JSON number back as a number.
         return {key: value if isinstance(value, int) else json.loads(value) for key, value in found}
 

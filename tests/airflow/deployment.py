@@ -13,13 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 T = TypeVar("T")
+
+BUSY = "Database error"
+"""What Airflow says of an error of its database; the details are in its log only."""
 
 PROCESSES = (
     ("api-server", "-H", "127.0.0.1", "-w", "1"),
@@ -46,9 +50,14 @@ def free_port() -> int:
 
 
 class Deployment:
-    """Four processes of Airflow, from healthy to gone."""
+    """Four processes of Airflow, from healthy to gone.
 
-    def __init__(self, dags: Path) -> None:
+    Args:
+        dags: The folder of the DAGs.
+        slots: How many tasks can run at the same time.
+    """
+
+    def __init__(self, dags: Path, *, slots: int = 1) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="airflow-deployment-"))
         self._port = free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -60,7 +69,7 @@ class Deployment:
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": "1",
+            "AIRFLOW__CORE__PARALLELISM": str(slots),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             "AIRFLOW__CORE__FERNET_KEY": "gZUJBVHBcUgsUaSFuCoYxSA7hSwBAbCQUyMaB_HeEQ8=",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -140,15 +149,27 @@ class Deployment:
         )
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask Airflow's REST API."""
+        """Ask Airflow's REST API.
+
+        Its server and its tasks keep each other from writing to SQLite now and then, about once in
+        150 requests: after 5 s it answers 500, with nothing done, and is asked again.
+        """
         request = Request(  # our own address
             f"http://127.0.0.1:{self._port}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
         )
-        with urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
+        for left in (2, 1, 0):
+            try:
+                with urlopen(request, timeout=30) as answer:  # noqa: S310
+                    return json.load(answer)
+            except HTTPError as error:
+                told = error.read().decode()
+                if not (left and error.code == HTTPStatus.INTERNAL_SERVER_ERROR and BUSY in told):
+                    error.add_note(f"{told}\n{self.output()}")
+                    raise
+        raise AssertionError
 
     def connect(self, name: str, **fields: Any) -> None:
         """Save a connection in Airflow's database."""
@@ -187,10 +208,16 @@ class Deployment:
         path = f"/api/v2/dags/{dag_id}/dagRuns/only/taskInstances/gate"
         self.api("PATCH", path, {"new_state": state})
 
-    def xcom(self, dag_id: str, key: str) -> Any:
+    def clear(self, dag_id: str) -> None:
+        """Clear a gate, as a person does in the browser."""
+        what = {"task_ids": ["gate"], "dag_run_id": "only"}
+        how = {"dry_run": False, "only_failed": False, "reset_dag_runs": True}
+        self.api("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", {**what, **how})
+
+    def xcom(self, dag_id: str, key: str, map_index: int = -1) -> Any:
         """Return an XCom of a gate."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/only/taskInstances/gate/xcomEntries/{key}"
-        return self.api("GET", f"{path}?deserialize=true")["value"]
+        return self.api("GET", f"{path}?deserialize=true&map_index={map_index}")["value"]
 
     def log(self, dag_id: str) -> str:
         """Return the whole log of a gate, the triggerer's part included."""

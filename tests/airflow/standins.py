@@ -34,9 +34,18 @@ class TaskInstance:
 
     dag_id, run_id, task_id, map_index = "release", "manual__1", "e2e", -1
 
-    def __init__(self) -> None:
+    def __init__(self, *, try_number: int = 1, max_tries: int = 0) -> None:
+        self.try_number, self.max_tries = try_number, max_tries
         self.start_date = datetime.now(UTC)
         self.xcoms: dict[str, Any] = {}
+
+    def retried(self) -> TaskInstance:
+        """Return this in its next try, as Airflow makes it by itself."""
+        return type(self)(try_number=self.try_number + 1, max_tries=self.max_tries)
+
+    def cleared(self, retries: int = 0) -> TaskInstance:
+        """Return this in its next try, after a person has cleared the task."""
+        return type(self)(try_number=self.try_number + 1, max_tries=self.try_number + retries)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
@@ -44,6 +53,20 @@ class TaskInstance:
     def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int = -1) -> Any:
         assert (task_ids, map_indexes) == (self.task_id, self.map_index)
         return self.xcoms.get(key)
+
+
+class Store:
+    """Stands in for Airflow's task state store, which is there from 3.3 on."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self._kept[key]) if key in self._kept else default
+
+    def set(self, key: str, value: Any) -> None:
+        assert value is not None
+        self._kept[key] = json.dumps(value)
 
 
 def context_of(ti: TaskInstance, **more: Any) -> dict[str, Any]:

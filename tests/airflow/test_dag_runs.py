@@ -86,6 +86,7 @@ def test_every_field_is_templated_and_nothing_leaks(
     bodies = {json.dumps(each.body.get("build")): each.body for each in empirical.runs}
     everything = bodies.pop('{"url": "https://staging.example.com/1", "commit": "c0ffee"}')
     metadata = everything.pop("metadata")
+    assert metadata["trigger_key"]
     assert everything == {
         "environment": "production",
         "build": {"url": "https://staging.example.com/1", "commit": "c0ffee"},
@@ -113,6 +114,8 @@ def test_every_field_is_templated_and_nothing_leaks(
         (each.body for each in empirical.runs if "build" not in each.body),
         key=lambda body: str(body["environment"]),
     )
+    keys = {each.pop("metadata")["trigger_key"] for each in mapped}
+    assert len(keys) == 2  # each mapped task has a run of its own
     assert mapped == [
         {
             "environment": place,
@@ -151,7 +154,8 @@ def leaks(run: DagRun, home: Path, database: Path) -> dict[str, str]:
 def test_errors_are_retried_only_where_no_second_run_can_come_of_it(
     run_dag: Callable[..., DagRun], empirical: Emulator, database: Path
 ) -> None:
-    """A lost answer fails the task for good with one run made; a rate limit is retried.
+    """Without retries that know of each other, a lost answer fails the task for good with one run
+    made; a rate limit is retried.
 
     The search for leaks is shown to find what is planted: in a file, the output, the database.
     """
@@ -172,3 +176,27 @@ def test_errors_are_retried_only_where_no_second_run_can_come_of_it(
         ("database", "planted-in-a-field"),
     ):
         assert secret in found[place]
+
+
+@pytest.mark.usefixtures("telling")
+def test_a_retry_goes_on_with_the_run_of_the_try_before(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """An interrupted task keeps its run, one that ended in error gets another, and mapped tasks
+    share the run of their rendered key: as this Airflow counts tries, and keeps what is saved."""
+    empirical.script("staging", "error", runs=1)
+    run = run_dag("durable")
+    assert run.task("interrupted") == run.task("errored") == ("success", 2)
+    kept, failed, again, shared = empirical.runs
+    assert [each.body["environment"] for each in empirical.runs] == [
+        "production",
+        "staging",
+        "staging",
+        "production",
+    ]
+    assert failed.state == "error"
+    for task, its in (("interrupted", kept), ("errored", again)):
+        xcoms = run.xcoms(task)
+        assert xcoms["return_value"] == xcoms["test_run_id"] == xcoms["verdict"]["run_id"] == its.id
+    for index in (0, 1):
+        assert run.xcoms("shared", index)["verdict"]["run_id"] == shared.id

@@ -68,3 +68,17 @@ def test_there_is_one_gate_for_each_environment(
     assert sorted(each.body["environment"] for each in empirical.runs) == ["production", "staging"]
     ids = ", ".join(str(each.id) for each in sorted(empirical.runs, key=lambda each: each.id))
     assert run.xcoms("promote")["return_value"] == f"Tested by runs {ids}."
+
+
+@pytest.mark.usefixtures("telling")
+def test_gates_share_the_run_of_their_release(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """Two gates with one key start one run, and both promotions go by its verdict."""
+    empirical.script("staging", "passed", total=9)
+    run = run_dag("one_run_per_release", EXAMPLES)
+    assert run.states == {"success"}
+    [started] = empirical.runs
+    for shop in ("north", "south"):
+        told = run.xcoms(f"promote_{shop}")["return_value"]
+        assert told.startswith(f"The {shop} goes live: Empirical test run {started.id}")

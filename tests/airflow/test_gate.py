@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from empirical_provider import EmpiricalClient, GatePolicy, InvalidRequestError, TestRunRequest
+from empirical_provider import (
+    AsyncEmpiricalClient,
+    EmpiricalClient,
+    GatePolicy,
+    InvalidRequestError,
+    TestRun,
+    TestRunRequest,
+)
 from empirical_provider import exceptions as core
 from empirical_provider.airflow import exceptions as host
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
@@ -21,6 +29,7 @@ from tests.airflow.standins import (
     run,
     sensor,
 )
+from tests.core.test_verdict import CASES
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
@@ -100,6 +109,49 @@ def test_every_outcome_is_the_same_in_every_way_to_wait(  # noqa: PLR0917  # a t
     assert ti.xcoms["verdict"]["outcome"] == outcome
     assert ti.xcoms["verdict"]["run_id"] == empirical.runs[0].id
     assert ti.xcoms["test_run_url"] == ti.xcoms["verdict"]["url"]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[TestRun], None]:
+    """Return a way to have every look see a run: the local Empirical leaves no counts out."""
+
+    def have(seen: TestRun) -> None:
+        def look(_self: EmpiricalClient, run_id: int, **_: Any) -> TestRun:
+            return replace(seen, id=run_id)
+
+        async def alook(_self: AsyncEmpiricalClient, run_id: int, **_: Any) -> TestRun:
+            return replace(seen, id=run_id)
+
+        monkeypatch.setattr(EmpiricalClient, "get_test_run", look)
+        monkeypatch.setattr(AsyncEmpiricalClient, "get_test_run", alook)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("seen", "policy", "outcome"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_the_cores_table(  # noqa: PLR0917  # fixtures, by name
+    seen: TestRun,
+    policy: dict[str, Any],
+    outcome: str,
+    wait: Callable[..., Any],
+    answer: Callable[[TestRun], None],
+    empirical: Emulator,
+) -> None:
+    """Each state, count and policy that the core tells apart has its outcome in each way here."""
+    answer(seen)
+    ti = TaskInstance()
+    if outcome == "passed":
+        assert wait(ti, policy=policy) == empirical.runs[0].id
+    else:
+        with pytest.raises(core.GateClosedError) as error:
+            wait(ti, policy=policy)
+        assert error.value.verdict == ti.xcoms["verdict"]
+        assert isinstance(error.value, AirflowFailException) is (outcome == "failed")
+    verdict = ti.xcoms["verdict"]
+    assert (verdict["run_id"], verdict["outcome"]) == (empirical.runs[0].id, outcome)
+    assert verdict["decision"] == ("pass" if outcome == "passed" else "fail")
 
 
 def test_a_closed_gate_survives_pickling() -> None:
@@ -208,6 +260,7 @@ def test_asset_events_say_what_the_gate_found(deferrable: bool, empirical: Emula
         ({"poll_interval": 0}, "poll_interval must be a number above 0"),
         ({"timeout": "soon"}, "timeout must be a number above 0, not str"),
         ({"start_timeout": -1}, "start_timeout must be a number above 0"),
+        ({"start_timeout": 0}, "start_timeout must be a number above 0, not 0"),
         ({"policy": {"pased": "fail"}}, "unknown key 'pased'.*Did you mean 'passed'"),
     ],
 )

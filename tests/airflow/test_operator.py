@@ -11,6 +11,7 @@ from empirical_provider import RateLimitedError, ServerError, TestRunRequest
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
 from empirical_provider.airflow.rendered import HiddenValues, as_boolean, as_integer, as_number
 from empirical_provider.airflow.versions import find
+from tests.airflow.standins import TaskInstance, context_of
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
@@ -20,22 +21,23 @@ FAIL_FOR_GOOD = find(
 )
 
 
-class TaskInstance:
-    """Stands in for Airflow's, which needs a whole DAG run; records what is pushed."""
+class Watched(TaskInstance):
+    """Records in which order things are pushed."""
 
-    dag_id, run_id, task_id, map_index = "release", "manual__1", "e2e", 2
+    map_index = 2
 
-    def __init__(self) -> None:
+    def __init__(self, **numbers: int) -> None:
+        super().__init__(**numbers)
         self.pushed: list[tuple[str, Any]] = []
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed.append((key, value))
 
 
-def execute(**fields: Any) -> tuple[Any, TaskInstance]:
-    ti = TaskInstance()
+def execute(**fields: Any) -> tuple[Any, Watched]:
+    ti = Watched()
     operator = EmpiricalTriggerTestRunOperator(task_id="e2e", **fields)
-    return operator.execute({"ti": ti, "logical_date": None}), ti
+    return operator.execute(context_of(ti)), ti
 
 
 def test_it_takes_every_field_of_a_request_by_its_name() -> None:
@@ -68,8 +70,8 @@ def test_without_a_page_there_is_no_url(empirical: Emulator) -> None:
 @pytest.mark.usefixtures("connection")
 def test_what_airflow_does_not_know_is_left_out_of_the_metadata(empirical: Emulator) -> None:
     """The metadata holds what the context tells and no empty values, and can be turned off."""
-    execute(environment="staging", metadata={"n": 1})
-    execute(environment="staging", add_context_metadata=False)
+    execute(environment="staging", metadata={"n": 1}, durable=False)
+    execute(environment="staging", add_context_metadata=False, durable=False)
     assert [run.body.get("metadata") for run in empirical.runs] == [
         {
             "dag_id": "release",
@@ -105,10 +107,10 @@ def test_bad_input_fails_without_a_retry(
 
 @pytest.mark.usefixtures("connection")
 def test_an_outcome_that_is_not_known_fails_without_a_retry(empirical: Emulator) -> None:
-    """A retry could start a second run, so there is none; the cause stays reachable."""
+    """If retries do not know of each other there is none; the cause stays reachable."""
     empirical.fault("trigger", "status", status=500, when="after")
     with pytest.raises(FAIL_FOR_GOOD, match="not known whether") as error:
-        execute(environment="staging")
+        execute(environment="staging", durable=False)
     assert isinstance(error.value.__cause__.__cause__, ServerError)
 
 

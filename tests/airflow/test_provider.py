@@ -90,8 +90,7 @@ def test_parsing_a_dag_loads_no_client(module: str) -> None:
     for heavy in (
         "client",
         "trigger",
-        "wait",
-        "verdict",
+        "idempotency",
         "outcomes",
         "airflow.triggers",
         "airflow.hooks",

@@ -136,3 +136,9 @@ def test_what_would_have_no_effect_is_refused(name: str) -> None:
     """An option of Airflow's sensors that this one cannot honour is not silently kept."""
     with pytest.raises(InvalidRequestError, match=f"{name} has no effect"):
         sensor(test_run_id=1, **{name: True})
+
+
+def test_a_limit_of_no_time_is_refused() -> None:
+    """Zero seconds to start within are no way to say "any time"."""
+    with pytest.raises(InvalidRequestError, match="start_timeout must be a number above 0, not 0"):
+        sensor(test_run_id=1, start_timeout=0)

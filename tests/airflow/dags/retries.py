@@ -18,6 +18,7 @@ with DAG(dag_id="retries", schedule=None, start_date=datetime(2026, 1, 1, tzinfo
             task_id=task_id,
             environment="staging",
             metadata={"note": "{{ 'planted-in-a-field' }}"},
+            durable=False,
             trigger_rule="all_done",
             retries=2,
             retry_delay=timedelta(0),

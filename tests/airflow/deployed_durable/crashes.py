@@ -1,0 +1,85 @@
+"""The DAGs of the second deployment: gates that crash, that a person ends, that share a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG
+
+from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
+
+MODES: dict[str, dict[str, Any]] = {
+    "trigger-only": {"wait_for_completion": False},
+    "sync": {"wait_for_completion": True, "deferrable": False},
+    "deferrable": {"wait_for_completion": True, "deferrable": True},
+}
+
+CROWD = 20
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Crashing(EmpiricalTriggerTestRunOperator):
+    """Its process dies in the first try, at a point of the request to start a run."""
+
+    visibility_grace = 5.0
+
+    def __init__(self, *, point: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.point = point
+
+    def execute(self, context: Any) -> int:
+        if context["ti"].try_number == 1:
+            self._prepare()
+        return super().execute(context)
+
+    def _prepare(self) -> None:
+        """Change this very process, which nobody else is in."""
+        from empirical_provider.airflow import xcom  # noqa: PLC0415
+        from empirical_provider.client import EmpiricalClient  # noqa: PLC0415
+
+        send = EmpiricalClient._send
+
+        def send_or_die(client: EmpiricalClient, call: Any, **options: Any) -> Any:
+            if call.starts_run:
+                die()
+            return send(client, call, **options)
+
+        if self.point == "unsent":
+            EmpiricalClient._send = send_or_die  # type: ignore[method-assign]
+        if self.point == "unsaved":  # the id is pushed first, and then saved
+            xcom.push_test_run = die
+        # Where the point is "unanswered", the test kills the process while it waits.
+
+
+def gate(dag_id: str, kind: type = EmpiricalTriggerTestRunOperator, **fields: Any) -> None:
+    with DAG(dag_id=dag_id, schedule=None, is_paused_upon_creation=False):
+        kind(
+            task_id="gate",
+            environment=dag_id,
+            poll_interval=1,
+            retries=2,
+            retry_delay=timedelta(seconds=1),
+            **fields,
+        )
+
+
+for mode, fields in MODES.items():
+    gate(f"unsent-{mode}", Crashing, point="unsent", **fields)
+    gate(f"unanswered-{mode}", Crashing, point="unanswered", empirical_conn_id="mute", **fields)
+    gate(f"unsaved-{mode}", Crashing, point="unsaved", **fields)
+
+gate("again", **MODES["sync"])
+gate("deferred", **MODES["deferrable"])
+gate("ended", **MODES["sync"])
+gate("restarted", **MODES["sync"])
+
+with DAG(dag_id="shared", schedule=None, is_paused_upon_creation=False):
+    EmpiricalTriggerTestRunOperator.partial(
+        task_id="gate", environment="shared", key="shop 1.4.2", poll_interval=1, **MODES["sync"]
+    ).expand(metadata=[{"shop": number} for number in range(CROWD)])
