@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING
 
 from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
 from empirical_provider.prefect.credentials import EmpiricalCredentials
-from empirical_provider.prefect.gate import (
-    arun_tests,
-    await_for_test_run,
-    run_tests,
-    wait_for_test_run,
-)
+from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
 from empirical_provider.prefect.job import EmpiricalTestJob
 from empirical_provider.prefect.job_run import EmpiricalTestJobRun
+from empirical_provider.prefect.running import arun_tests, run_tests
 from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
 
 if TYPE_CHECKING:

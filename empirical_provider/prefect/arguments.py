@@ -1,10 +1,10 @@
-"""From the arguments of a task to the request: shared by the tasks and by their cache key."""
+"""From the arguments of a task to the request and to how to wait."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import FlowRunContext, TaskRunContext
@@ -15,6 +15,7 @@ from empirical_provider import checks
 
 if TYPE_CHECKING:
     from empirical_provider.request import TestRunRequest
+    from empirical_provider.wait import WaitOptions
 
 __all__ = ["context_metadata", "request_of", "run_id_of", "waiting_of"]
 
@@ -30,8 +31,8 @@ def run_id_of(value: object) -> int:
     return checks.whole_number("test_run_id", value, at_least=1)
 
 
-def request_of(arguments: Mapping[str, Any], **more_metadata: str) -> TestRunRequest:
-    """Make the request that a task was asked for; the user's own metadata wins.
+def request_of(arguments: Mapping[str, Any]) -> TestRunRequest:
+    """Make the request that a task was asked for.
 
     Raises:
         InvalidRequestError: An argument is not valid; the message names it.
@@ -39,28 +40,18 @@ def request_of(arguments: Mapping[str, Any], **more_metadata: str) -> TestRunReq
     from empirical_provider.request import TestRunRequest
 
     given = {each.name: arguments[each.name] for each in fields(TestRunRequest)}
-    request = TestRunRequest(**visit_collection(given, _revealed, return_data=True))
-    metadata = {**more_metadata, **(request.metadata or {})}
-    return replace(request, metadata=metadata) if metadata else request
+    return TestRunRequest(**visit_collection(given, _revealed, return_data=True))
 
 
-def waiting_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def waiting_of(arguments: Mapping[str, Any]) -> WaitOptions:
     """Take what says how to wait and check it, before anything is started.
 
     Raises:
         InvalidRequestError: An argument is not valid; the message names it.
     """
-    from empirical_provider.policy import GatePolicy
+    from empirical_provider.wait import WaitOptions
 
-    start_timeout = arguments["start_timeout"]
-    return {
-        "policy": GatePolicy.of(arguments["policy"]),
-        "poll_interval": checks.number("poll_interval", arguments["poll_interval"]),
-        "timeout": checks.number("timeout", arguments["timeout"]),
-        "start_timeout": None
-        if start_timeout is None
-        else checks.number("start_timeout", start_timeout),
-    }
+    return WaitOptions(**{each.name: arguments[each.name] for each in fields(WaitOptions)})
 
 
 def context_metadata() -> dict[str, str]:

@@ -122,8 +122,9 @@ async def cancel_test_runs_on_cancellation(
 
     A hook for flows that submit their tasks: ``@flow(on_cancellation=[...])``. Directly called
     waits cancel their run without it. It needs credentials that are a saved block
-    (`EmpiricalCredentials.load`); runs of other credentials, runs that have finished, and runs
-    waited for with ``cancel_on_cancellation=False`` are left alone. Runs of a subflow are found by
+    (`EmpiricalCredentials.load`); runs of other credentials, runs that have finished, runs that
+    were started with a ``key``, and runs waited for with ``cancel_on_cancellation=False`` are left
+    alone. Runs of a subflow are found by
     a hook of that subflow only.
 
     Args:
@@ -141,7 +142,10 @@ async def cancel_test_runs_on_cancellation(
             continue
         run_id = name.removeprefix(RUN)
         if not block:
-            log.info("Empirical test run %s is left alone: there is no saved block for it.", run_id)
+            log.info(
+                "Empirical test run %s is left alone: it has no saved block, or is to go on.",
+                run_id,
+            )
             continue
         try:
             credentials = await EmpiricalCredentials.aload(str(block))

@@ -1,6 +1,6 @@
 """A ready flow for those who want a gate and no code: deploy it, and run it after each release."""
 
-from __future__ import annotations
+# Annotations are real ones here: Prefect reads them where this module's names are not known.
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from prefect.states import Completed
 
 from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
 from empirical_provider.prefect.credentials import EmpiricalCredentials
-from empirical_provider.prefect.gate import run_tests
+from empirical_provider.prefect.running import run_tests
+from empirical_provider.prefect.tasks import AfterRed
 
 __all__ = ["run_empirical_tests"]
 
@@ -34,17 +35,20 @@ def run_empirical_tests(
     send_notifications: bool | None = None,
     github_actor: str | None = None,
     concurrency: dict[str, str] | None = None,
+    key: str | None = None,
+    key_in_environment: bool = False,
+    on_retry_after_red: AfterRed = "fail",
     policy: dict[str, Any] | None = None,
     poll_interval: float = 10.0,
     timeout: float = 7200.0,
     start_timeout: float | None = None,
-    cancel_on_cancellation: bool = True,
+    cancel_on_cancellation: bool | None = None,
 ) -> State[dict[str, Any]]:
     """Start a test run on Empirical, wait for it, and fail unless its tests passed.
 
     The final state's message names the run and says what became of it, and its data is the
-    verdict. Prefect stores and shows parameters as they are, so there is none for a key or for
-    environment variables of the tests: a flow of your own can take those from Secret blocks.
+    verdict. Prefect stores and shows parameters as they are, so there is none for an API key or
+    for environment variables of the tests: a flow of your own can take those from Secret blocks.
 
     Args:
         credentials: Name of a saved Empirical Credentials block.
@@ -58,11 +62,17 @@ def run_empirical_tests(
         send_notifications: Whether Empirical sends its notifications.
         github_actor: GitHub login that is shown as the person who started the run.
         concurrency: Fields of the concurrency: group, on_conflict.
+        key: What the run is for, such as a release id: flow runs with the same key share the run,
+            for a day.
+        key_in_environment: Whether the key travels in the environment of the tests, too.
+        on_retry_after_red: What a retry of the flow run makes of red tests: fail, rerun_failed or
+            rerun_all.
         policy: What to do about each outcome; by default everything but passed fails.
         poll_interval: Seconds between two looks at the run.
         timeout: Seconds after which to stop waiting for the run.
         start_timeout: Seconds within which the run must leave pending and queued.
-        cancel_on_cancellation: Whether to cancel the test run when the flow run is cancelled.
+        cancel_on_cancellation: Whether to cancel the test run when the flow run is cancelled;
+            default: yes, unless there is a key.
 
     Returns:
         The state Completed, also where the policy says skip: its data says which.

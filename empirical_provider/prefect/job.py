@@ -13,15 +13,18 @@ from prefect.blocks.abstract import JobBlock
 from pydantic import ConfigDict, Field, HttpUrl, model_validator
 
 from empirical_provider import checks
-from empirical_provider.prefect.arguments import run_id_of, waiting_of
+from empirical_provider.prefect.arguments import run_id_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials, known_fields_only
 from empirical_provider.prefect.job_run import EmpiricalTestJobRun
-from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
+from empirical_provider.prefect.tasks import AfterRed, atrigger_test_run, trigger_test_run
 
 __all__ = ["EmpiricalTestJob"]
 
-_CHANGES = [*inspect.signature(trigger_test_run.fn).parameters][1:]
-"""What can be given for one run: all that the task takes but the credentials."""
+_OF_THE_JOB = {"credentials", "policy"}
+_CHANGES = [
+    name for name in inspect.signature(trigger_test_run.fn).parameters if name not in _OF_THE_JOB
+]
+"""What can be given for one run: all that the task takes but what only the block says."""
 
 
 class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] registers a block
@@ -37,6 +40,11 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
             but passed fails.
         poll_interval: Seconds between two looks at a run; default 10.
         timeout: Seconds after which to stop waiting for a run; default 7200. The run goes on.
+        key_in_environment: Whether the key of a run travels in the environment of its tests, too,
+            as ``EMPIRICAL_TRIGGER_KEY``; default False. The key itself belongs to a release, so it
+            is given to `trigger`.
+        on_retry_after_red: What a retry of the flow makes of red tests: ``fail``, the default,
+            takes them over, ``rerun_failed`` re-runs those that failed, ``rerun_all`` all.
 
     Raises:
         pydantic.ValidationError: A value is not valid, or a field is not known.
@@ -77,6 +85,20 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
     timeout: float = Field(
         default=7200.0, description="Seconds after which to stop waiting for a run."
     )
+    key_in_environment: bool = Field(
+        default=False,
+        description=(
+            "Whether the key of a run travels in the environment of its tests, too, as "
+            "EMPIRICAL_TRIGGER_KEY."
+        ),
+    )
+    on_retry_after_red: AfterRed = Field(
+        default="fail",
+        description=(
+            "What a retry of the flow makes of red tests: fail takes them over, rerun_failed "
+            "re-runs those that failed, rerun_all all."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -85,10 +107,12 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
 
     @model_validator(mode="after")
     def _refuse_bad_values(self) -> Self:
+        from empirical_provider.wait import WaitOptions
+
         checks.text("environment", self.environment)
         if self.tags:  # a form gives an empty list for none
             checks.list_of_text("tags", self.tags)
-        waiting_of({**self._waiting(), "start_timeout": None})
+        WaitOptions(**self._waiting())
         return self
 
     def _waiting(self) -> dict[str, Any]:
@@ -100,18 +124,27 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
 
     def _request(self, changes: dict[str, Any]) -> dict[str, Any]:
         checks.known_keys("trigger", changes, _CHANGES)
-        saved = {"environment": self.environment, "tags": self.tags or None}
-        return {"credentials": self.credentials, **saved, **changes}
+        saved = {
+            "environment": self.environment,
+            "tags": self.tags or None,
+            "key_in_environment": self.key_in_environment,
+            "on_retry_after_red": self.on_retry_after_red,
+        }
+        return {"credentials": self.credentials, **saved, **changes, "policy": self.policy}
 
-    def _handle(self, run_id: int, url: str | None) -> EmpiricalTestJobRun:
-        return EmpiricalTestJobRun(self.credentials, run_id, url=url, waiting=self._waiting())
+    def _handle(self, run_id: int, url: str | None, *, shared: bool = False) -> EmpiricalTestJobRun:
+        waiting = self._waiting()
+        return EmpiricalTestJobRun(
+            self.credentials, run_id, url=url, waiting=waiting, shared=shared
+        )
 
     def trigger(self, **changes: Any) -> EmpiricalTestJobRun:  # type: ignore[override]
         """Start a test run, by the task `trigger_test_run`; it does not wait for it.
 
         Args:
             **changes: What else to say about this run: any field of the request, such as
-                ``build`` or ``metadata``. It wins over what the block says.
+                ``build`` or ``metadata``, and the ``key``, ``key_in_environment`` and
+                ``on_retry_after_red`` of the task. It wins over what the block says.
 
         Returns:
             A handle on the run.
@@ -120,12 +153,12 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
             EmpiricalError: Whatever `trigger_test_run` raises.
         """
         run = trigger_test_run(**self._request(changes))
-        return self._handle(run["id"], run["url"])
+        return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
 
     async def atrigger(self, **changes: Any) -> EmpiricalTestJobRun:
         """Do what `trigger` does, for use with ``await``."""
         run = await atrigger_test_run(**self._request(changes))
-        return self._handle(run["id"], run["url"])
+        return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
 
     def attach(self, run_id: int | str) -> EmpiricalTestJobRun:
         """Return a handle on a run that was started before, here or elsewhere.

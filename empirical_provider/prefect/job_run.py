@@ -29,6 +29,7 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         run_id: Database id of the run.
         url: Its page, if known.
         waiting: ``policy``, ``poll_interval`` and ``timeout``, as `wait_for_test_run` takes them.
+        shared: Whether others may wait for the run, too: then a cancel leaves it alone.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         *,
         url: str | None,
         waiting: dict[str, Any],
+        shared: bool = False,
     ) -> None:
         self._credentials: EmpiricalCredentials | None = credentials
         self._run_id = run_id
         self._url = url
         self._waiting = waiting
+        self._shared = shared
         self._verdict: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -68,13 +71,13 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
     # The gate
 
     def wait_for_completion(  # type: ignore[override]
-        self, *, cancel_on_cancellation: bool = True
+        self, *, cancel_on_cancellation: bool | None = None
     ) -> None:
         """Wait until the run has finished, by the task `wait_for_test_run`; red raises.
 
         Args:
             cancel_on_cancellation: Whether a person's cancel of the flow run cancels the test
-                run; default True.
+                run; default: yes, unless it was started with a ``key``, as others may wait for it.
 
         Raises:
             GateClosedError: The gate stays closed; `fetch_result` gives the verdict all the same.
@@ -83,7 +86,7 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         with self._remembering():
             self._verdict = wait_for_test_run(**self._arguments(cancel_on_cancellation))
 
-    async def await_for_completion(self, *, cancel_on_cancellation: bool = True) -> None:
+    async def await_for_completion(self, *, cancel_on_cancellation: bool | None = None) -> None:
         """Do what `wait_for_completion` does, for use with ``await``."""
         with self._remembering():
             self._verdict = await await_for_test_run(**self._arguments(cancel_on_cancellation))
@@ -158,11 +161,11 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
 
     # What both forms share
 
-    def _arguments(self, cancel_on_cancellation: bool) -> dict[str, Any]:
+    def _arguments(self, cancel: bool | None) -> dict[str, Any]:
         return {
             "credentials": self._known(),
             "test_run_id": self._run_id,
-            "cancel_on_cancellation": cancel_on_cancellation,
+            "cancel_on_cancellation": not self._shared if cancel is None else cancel,
             **self._waiting,
         }
 

@@ -1,4 +1,4 @@
-"""The page that a person reads about a verdict, as markdown."""
+"""What a person reads about a run: how far it is, and the page about its verdict, as markdown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from empirical_provider.models import TestRun
     from empirical_provider.verdict import Verdict
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "progress"]
+
+_STEPS = {"pending": 0.0, "queued": 0.0, "started": 50.0, "cancelling": 50.0}
+"""How far a run is in its life, in percent: the service does not tell how many tests are done."""
 
 _ROWS = ("environment", "branch", "commit", "error_code")
 """What else is told of a run, where it is known."""
@@ -43,6 +47,23 @@ def markdown(verdict: Verdict) -> str:
             "",
         ]
     )
+
+
+def progress(run: TestRun, before: float = 0.0) -> tuple[float, str]:
+    """Return how far a run is, in percent, and what that says; a state not known moves nothing.
+
+    Args:
+        run: The run.
+        before: How far it was.
+    """
+    name = f"Empirical test run {run.id}"
+    named = f"[{name}]({_address(run.url)})" if run.url else name
+    where = f" in {_plain(run.environment)}" if run.environment else ""
+    told = (
+        f"{named}{where} is {_plain(str(run.state))}. How many of its tests are done is not known: "
+        f"0 % is waiting to start, 50 % running, 100 % over, whatever became of it."
+    )
+    return 100.0 if run.state.is_terminal else _STEPS.get(str(run.state), before), told
 
 
 def _plain(text: str) -> str:

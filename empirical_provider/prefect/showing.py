@@ -1,20 +1,22 @@
 """What a person and an automation see of a test run in Prefect: artifacts, labels and events.
 
-All of it is shown where there is a task run to show it at, and none of it is worth failing for: a
-task that failed over an artifact would be retried, and start a second run.
+All of it is shown where there is a task run to show it at, and none of it is worth failing for.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from prefect import get_client
 from prefect.context import TaskRunContext
 
-from empirical_provider.prefect.report import markdown
+from empirical_provider.prefect.report import markdown, progress
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUN",
+    "Progress",
     "alabel_flow_run",
     "ashow_run",
     "ashow_verdict",
@@ -46,28 +49,34 @@ the hook leaves the run alone. A key is never in a label.
 """
 
 
-def show_run(credentials: EmpiricalCredentials, run: TestRun) -> None:
-    """Show a run that was started: by labels of the flow run, by a link and by an event."""
+_PROGRESS = "empirical-progress"
+"""Key of the progress artifacts."""
+
+
+def show_run(credentials: EmpiricalCredentials, run: TestRun, *, cancel: bool = True) -> None:
+    """Show a run that was started, or taken over: by labels, by a link and by an event."""
     from prefect.artifacts import create_link_artifact
 
     log = credentials.logger
-    label_flow_run(credentials, run.id, {_LAST_RUN: run.id})
+    label_flow_run(credentials, run.id, {_LAST_RUN: run.id}, cancel=cancel)
     if TaskRunContext.get() and run.url:
         with _best_effort(log, run.id, "link it by an artifact"):
             create_link_artifact(**_link(run))
-    _emit(log, run.id, "triggered", {**run.as_dict(), "environment": run.environment})
+    _emit_start(credentials, run)
 
 
-async def ashow_run(credentials: EmpiricalCredentials, run: TestRun) -> None:
+async def ashow_run(
+    credentials: EmpiricalCredentials, run: TestRun, *, cancel: bool = True
+) -> None:
     """Do what `show_run` does."""
     from prefect.artifacts import acreate_link_artifact
 
     log = credentials.logger
-    await alabel_flow_run(credentials, run.id, {_LAST_RUN: run.id})
+    await alabel_flow_run(credentials, run.id, {_LAST_RUN: run.id}, cancel=cancel)
     if TaskRunContext.get() and run.url:
         with _best_effort(log, run.id, "link it by an artifact"):
             await acreate_link_artifact(**_link(run))
-    _emit(log, run.id, "triggered", {**run.as_dict(), "environment": run.environment})
+    _emit_start(credentials, run)
 
 
 def show_verdict(credentials: EmpiricalCredentials, verdict: Verdict) -> None:
@@ -90,6 +99,66 @@ async def ashow_verdict(credentials: EmpiricalCredentials, verdict: Verdict) -> 
         with _best_effort(log, verdict.run_id, "show the verdict by an artifact"):
             await acreate_markdown_artifact(**_page(verdict))
     _emit_verdict(log, verdict)
+
+
+class Progress:
+    """The progress artifact of one wait: made at the first look, updated when the state changes.
+
+    A look only notes what is new, by `saw`. It is shown before the pause that follows, so that the
+    async form can await that, and once more when the wait is over.
+    """
+
+    def __init__(self, credentials: EmpiricalCredentials) -> None:
+        self._log = credentials.logger
+        self._artifact: UUID | None = None
+        self._percent = 0.0
+        self._new: TestRun | None = None
+
+    def saw(self, run: TestRun) -> None:
+        """Note a run whose state has changed."""
+        self._new = run if TaskRunContext.get() else None
+
+    def show(self) -> None:
+        """Show what is new, if anything is."""
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        if self._new is not None:
+            with self._trying(self._new) as shown:
+                if self._artifact is None:
+                    made = create_progress_artifact(key=_PROGRESS, **shown)
+                    self._artifact = cast("UUID", made)  # in a sync task it is no coroutine
+                else:
+                    update_progress_artifact(self._artifact, **shown)
+
+    async def ashow(self) -> None:
+        """Do what `show` does."""
+        from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+        if self._new is not None:
+            with self._trying(self._new) as shown:
+                if self._artifact is None:
+                    self._artifact = await acreate_progress_artifact(key=_PROGRESS, **shown)
+                else:
+                    await aupdate_progress_artifact(self._artifact, **shown)
+
+    def pause(self, seconds: float) -> None:
+        """Show what is new, and sleep for what is left of the seconds."""
+        end = time.monotonic() + seconds
+        self.show()
+        time.sleep(max(0.0, end - time.monotonic()))
+
+    async def apause(self, seconds: float) -> None:
+        """Do what `pause` does."""
+        end = time.monotonic() + seconds
+        await self.ashow()
+        await asyncio.sleep(max(0.0, end - time.monotonic()))
+
+    @contextmanager
+    def _trying(self, run: TestRun) -> Iterator[dict[str, Any]]:
+        self._new = None
+        self._percent, description = progress(run, self._percent)
+        with _best_effort(self._log, run.id, "show its progress by an artifact"):
+            yield {"progress": self._percent, "description": description}
 
 
 def label_flow_run(
@@ -156,12 +225,27 @@ def _tell_verdict(credentials: EmpiricalCredentials, verdict: Verdict) -> Logger
     return log
 
 
+# Prefect's server takes an event once, by its id: attempts repeat what they may have told before.
+
+
+def _emit_start(credentials: EmpiricalCredentials, run: TestRun) -> None:
+    """Emit the event that a run was started, which counts once, whoever takes the run over."""
+    payload = {**run.as_dict(), "environment": run.environment}
+    once = (credentials.base_url, credentials.project_id, run.id, run.created_at)
+    _emit(credentials.logger, run.id, "triggered", payload, once)
+
+
 def _emit_verdict(log: Logger, verdict: Verdict) -> None:
+    """Emit the event that a run has finished, which counts once for each flow run that waited."""
     if verdict.outcome != "timed_out":  # then the run goes on
-        _emit(log, verdict.run_id, "finished", verdict.as_dict())
+        flow_run_id = _flow_run_id() or uuid4()
+        once = (flow_run_id, verdict.run_id, verdict.outcome, verdict.decision)
+        _emit(log, verdict.run_id, "finished", verdict.as_dict(), once)
 
 
-def _emit(log: Logger, run_id: int, what: str, payload: dict[str, Any]) -> None:
+def _emit(
+    log: Logger, run_id: int, what: str, payload: dict[str, Any], once: tuple[object, ...]
+) -> None:
     from prefect.events import emit_event
 
     if not TaskRunContext.get():
@@ -171,7 +255,9 @@ def _emit(log: Logger, run_id: int, what: str, payload: dict[str, Any]) -> None:
         "prefect.resource.name": f"Empirical test run {run_id}",
     }
     with _best_effort(log, run_id, f"emit the event that it is {what}"):
-        emit_event(f"empirical.test-run.{what}", resource=resource, payload=payload)
+        event_id = uuid5(NAMESPACE_URL, " ".join(map(str, (what, *once))))
+        event = f"empirical.test-run.{what}"
+        emit_event(event, resource=resource, payload=payload, id=event_id)
 
 
 @contextmanager

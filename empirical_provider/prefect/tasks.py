@@ -1,43 +1,42 @@
 """The task that starts a test run, and its async twin.
 
-Both only translate: the request is made in `arguments`, the run is started by the core's
-`trigger_test_run`, and what may be taken over from an earlier attempt is decided in `caching`.
+They only translate: the run is started in `starting`, and what is taken over from an earlier
+attempt is found in `durable`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from pydantic import SecretStr
 
 from empirical_provider.exceptions import EmpiricalError
-from empirical_provider.prefect.arguments import context_metadata, request_of
-from empirical_provider.prefect.caching import SAME_CALL_OF_SAME_FLOW_RUN
-from empirical_provider.prefect.cancelling import started
 from empirical_provider.prefect.credentials import EmpiricalCredentials
-from empirical_provider.prefect.showing import ashow_run, show_run
+from empirical_provider.prefect.starting import astart, start
 
 if TYPE_CHECKING:
-    from empirical_provider.models import Build, Concurrency, EnvironmentVariable, TestRun
+    from empirical_provider.models import Build, Concurrency, EnvironmentVariable
+    from empirical_provider.policy import GatePolicy
 
-    Logger = logging.Logger | logging.LoggerAdapter[Any]
     Overrides = (
         Mapping[str, str | SecretStr]
         | Iterable[EnvironmentVariable | Mapping[str, str | SecretStr]]
     )
+    Policy = GatePolicy | Mapping[str, Any]
 
-__all__ = ["atrigger_test_run", "may_pass", "trigger_test_run"]
+__all__ = ["AfterRed", "atrigger_test_run", "may_pass", "trigger_test_run"]
+
+AfterRed = Literal["fail", "rerun_failed", "rerun_all"]
 
 
 def may_pass(_task: Any, _task_run: TaskRun, state: State[Any]) -> bool:
     """Let Prefect retry only what may pass and cannot start a second test run.
 
-    A time-out of the task is none of our errors, and may come after the run was started.
+    A time-out of the task is none of our errors: it is a decision to stop.
     """
     return isinstance(state.data, EmpiricalError) and state.data.may_pass
 
@@ -45,7 +44,9 @@ def may_pass(_task: Any, _task_run: TaskRun, state: State[Any]) -> bool:
 _OPTIONS: dict[str, Any] = {
     "name": "trigger-test-run",
     "description": "Start a test run on Empirical, without waiting for it to finish.",
-    "cache_policy": SAME_CALL_OF_SAME_FLOW_RUN,
+    # What an earlier attempt has started is known to `durable`, and looked at again: a cached
+    # result would hand on a run that has been cancelled since.
+    "cache_policy": NO_CACHE,
     "retry_condition_fn": may_pass,
 }
 
@@ -66,6 +67,10 @@ def trigger_test_run(
     github_actor: str | None = None,
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
+    key: str | None = None,
+    key_in_environment: bool = False,
+    on_retry_after_red: AfterRed = "fail",
+    policy: Policy | None = None,
 ) -> dict[str, Any]:
     """Start a test run and return it as plain data; it does not wait for the run to finish.
 
@@ -74,17 +79,25 @@ def trigger_test_run(
     last one, if the flow starts several) and ``empirical.test_run.456``. The event
     ``empirical.test-run.triggered`` is there for automations.
 
-    **Retries of the flow.** The result is persisted, and a later attempt of the same flow run
-    takes it over instead of starting a second test run. Within one attempt every call starts a
-    run of its own, also one that repeats an earlier one to the letter: a second release must not
-    get the first one's verdict. Nothing is taken over by another flow run, where the request or
-    the project differ, or in a task runner that uses other processes. A call that failed is made
-    again, so a retry of the flow after `TriggerOutcomeUnknownError` may start a second run. Use
-    ``.with_options(persist_result=False)`` to take nothing over at all.
+    **Retries.** Whatever crashes, a call in a flow starts one run. A retry of the task or of the
+    flow takes over the run of the attempt before, in whatever state it is; so does a flow run whose
+    process has crashed, once it is retried. A run that has ended in error or was cancelled is
+    followed by a new one. Where an answer was lost the run is looked up by a key that travels with
+    the request: if the service shows it, that makes it good, and if nobody can tell,
+    `TriggerOutcomeUnknownError` says so, and nothing is sent. With ``.with_options(retries=...)``
+    Prefect retries only errors that may pass. A ``retry_condition_fn`` of yours takes the place of
+    this rule.
 
-    **Retries of the task.** With ``.with_options(retries=...)`` Prefect retries only errors that
-    may pass and after which it is certain that nothing was started. A ``retry_condition_fn`` of
-    yours takes the place of this rule.
+    **Fresh runs.** A flow run that was completed, failed or cancelled, and that a person or an
+    automation retries then, starts a run of its own, and so does another flow run. Within one
+    attempt each call does, also one that repeats an earlier one to the letter: a second release
+    must not get the first one's verdict. Another request in the next attempt, such as one with the
+    time in its metadata, and another API key make it another call: give a ``key`` then.
+
+    **Where this ends.** Outside of a flow, and without a ``key``, nothing is taken over. In a task
+    runner that uses other processes, retries of the task take a run over, and those of the flow do
+    not. What is known of a call is kept by Prefect's server, as inputs of the flow run; while it
+    does not answer, no run is started.
 
     Args:
         credentials: The block with the API key.
@@ -102,28 +115,32 @@ def trigger_test_run(
         github_actor: GitHub login that is shown as the person who started the run.
         concurrency: A `Concurrency` or a mapping of its fields.
         add_context_metadata: Whether to add ``flow_name``, ``flow_run_name``, ``flow_run_id`` and
-            ``flow_run_url``, as far as known, to the metadata; keys given there win.
+            ``flow_run_url``, as far as known, to the metadata; keys given there win. Without it,
+            only ``trigger_key`` is added, in a flow or with a ``key``: the run is found again by
+            it.
+        key: What the run is for, such as a release id. Tasks with the same key share one run, also
+            those of other flows: who comes later takes it over, for a day. The same key with
+            another request is refused. A person who retries a flow run gets a fresh run all the
+            same. Default: the call has its own.
+        key_in_environment: Whether the key travels in the environment of the tests, too, as
+            ``EMPIRICAL_TRIGGER_KEY``: lists of runs are known to show that; default False.
+        on_retry_after_red: What a retry makes of a run whose tests failed: ``fail`` (the default)
+            takes it over, ``rerun_failed`` re-runs the tests that failed, ``rerun_all`` all of
+            them; the last two also when a person retries the flow run.
+        policy: What tells red from green then, as for `wait_for_test_run`.
 
     Returns:
         The run's ``id``, ``state``, ``url``, ``branch`` and ``created_at``; the last three may be
         None.
 
     Raises:
-        InvalidRequestError: An argument is not valid, or the service refused the request.
+        InvalidRequestError: An argument is not valid, the service refused the request, or the key
+            was used for another one.
         TriggerRejectedError: The service said that it did not start the run.
         TriggerOutcomeUnknownError: The run may have been started, or not.
         EmpiricalError: Any other error of the tree: nothing was started.
     """
-    arguments = locals()
-    from empirical_provider import trigger  # light until used
-
-    log = credentials.logger
-    request = request_of(arguments, **(context_metadata() if add_context_metadata else {}))
-    with credentials.get_client() as client:
-        run = trigger.trigger_test_run(client, request, on_started=partial(_tell_id, log))
-    _tell_url(log, run)
-    show_run(credentials, run)
-    return run.as_dict()
+    return start(locals(), cancel=key is None).as_dict()
 
 
 @task(**_OPTIONS)
@@ -142,24 +159,10 @@ async def atrigger_test_run(
     github_actor: str | None = None,
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
+    key: str | None = None,
+    key_in_environment: bool = False,
+    on_retry_after_red: AfterRed = "fail",
+    policy: Policy | None = None,
 ) -> dict[str, Any]:
     """Do what `trigger_test_run` does, for use with ``await`` in an async flow."""
-    arguments = locals()
-    from empirical_provider import trigger  # light until used
-
-    log = credentials.logger
-    request = request_of(arguments, **(context_metadata() if add_context_metadata else {}))
-    async with credentials.get_async_client() as client:
-        run = await trigger.atrigger_test_run(client, request, on_started=partial(_tell_id, log))
-    _tell_url(log, run)
-    await ashow_run(credentials, run)
-    return run.as_dict()
-
-
-def _tell_id(log: Logger, run: TestRun) -> None:
-    started(run)
-    log.info("Empirical test run %s is %s in %r.", run.id, run.state, run.environment)
-
-
-def _tell_url(log: Logger, run: TestRun) -> None:
-    log.info("Empirical test run %s: %s", run.id, run.url or "(its page is not known)")
+    return (await astart(locals(), cancel=key is None)).as_dict()

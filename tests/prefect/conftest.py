@@ -15,10 +15,17 @@ from typing import Any
 import pytest
 from prefect import flow, get_client
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    ArtifactFilterTaskRunId,
+)
 from prefect.client.schemas.objects import State
 from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
     PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_LOGGING_TO_API_BATCH_INTERVAL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     get_current_settings,
     temporary_settings,
@@ -75,6 +82,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         PREFECT_HOME: str(home),
         PREFECT_LOCAL_STORAGE_PATH: str(home / "storage"),  # 3.6 does not derive it anew
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # a flow would wait up to a second for its end
+        PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2,  # seconds until a log can be read
     }
     with temporary_settings(ours), prefect_test_harness(server_startup_timeout=60):
         address = get_current_settings().server.database.connection_url
@@ -89,9 +98,47 @@ def server() -> Iterator[SyncPrefectClient]:
 
 
 @pytest.fixture
+def artifacts(server: SyncPrefectClient) -> Callable[[State[Any], str], list[Any]]:
+    """Return a way to read the artifacts of a task run, by the state it is in and their key."""
+
+    def read(state: State[Any], key: str) -> list[Any]:
+        ours = ArtifactFilter(
+            task_run_id=ArtifactFilterTaskRunId(any_=[state.state_details.task_run_id]),
+            key=ArtifactFilterKey(any_=[key]),
+        )
+        return server.read_artifacts(artifact_filter=ours)
+
+    return read
+
+
+@pytest.fixture(autouse=True)
+def _quick_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait a minute for a run to be listed: the local Empirical lists it at once."""
+    monkeypatch.setattr("empirical_provider.prefect.durable.GRACE", 0.1)
+
+
+@pytest.fixture
 def credentials(empirical: Emulator, api_key: str) -> EmpiricalCredentials:
     """Return a block, not saved, for the local Empirical."""
     return EmpiricalCredentials(api_key=api_key, base_url=empirical.url)
+
+
+@pytest.fixture
+def call(credentials: EmpiricalCredentials) -> dict[str, Any]:
+    """Return the arguments of a call that starts a run."""
+    return {"credentials": credentials, "environment": "staging"}
+
+
+@pytest.fixture
+def gate(call: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call that waits, too; the local Empirical moves a run by looks."""
+    return {**call, "poll_interval": 0.01}
+
+
+@pytest.fixture
+def echoes(empirical: Emulator) -> None:
+    """Have the service show the metadata of a run, and with them its key."""
+    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail | {"metadata"})
 
 
 @dataclass(frozen=True)
@@ -103,6 +150,11 @@ class Twin:
     def __call__(self, **arguments: Any) -> Any:
         """Call the task outside of a flow."""
         result = self.task(**arguments)
+        return asyncio.run(result) if self.task.isasync else result
+
+    def state(self, **arguments: Any) -> State[Any]:
+        """Call the task outside of a flow, which is faster than in one; return its state."""
+        result = self.task(**arguments, return_state=True)
         return asyncio.run(result) if self.task.isasync else result
 
     def without_prefect(self, **arguments: Any) -> Any:

@@ -109,10 +109,29 @@ def test_the_gate_of_the_example(empirical: Emulator) -> None:
         gate(poll_interval=0.05)
 
 
+def test_the_shops_of_the_example_share_a_run(empirical: Emulator) -> None:
+    """Two shops go live by one test run; another release has a run of its own."""
+    promote = runpy.run_path(str(EXAMPLES / "one_run_per_release.py"))["promote"]
+
+    told = [promote(shop, poll_interval=0.05) for shop in ("north", "south")]
+    later = promote("north", "1.5.0", poll_interval=0.05)
+
+    first, second = (f"Empirical test run {each.id} in staging" for each in empirical.runs)
+    assert [
+        each.startswith(f"The {shop} goes live: {first}")
+        for each, shop in zip(told, ("north", "south"), strict=True)
+    ] == [True] * 2
+    assert second in later
+
+
 def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> None:
     """With their defaults, but for the pause between two looks, they print what became of it."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    for name, told in (("gate", "Live at"), ("job_block", "Empirical test run")):
+    for name, told in (
+        ("gate", "Live at"),
+        ("job_block", "Empirical test run"),
+        ("one_run_per_release", "The south goes live"),
+    ):
         source = (EXAMPLES / f"{name}.py").read_text()
         quick = tmp_path / f"{name}.py"
         quick.write_text(
@@ -164,5 +183,5 @@ def test_the_served_example(
     finally:
         serving.terminate()
         serving.wait(timeout=40)
-    assert state.name == "Completed"
+    assert state.name == "Completed", state.message
     assert f"run {empirical.runs[0].id} in staging passed" in state.message

@@ -21,8 +21,6 @@ from empirical_provider import (
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob, EmpiricalTestJobRun
 
-pytestmark = pytest.mark.deployment
-
 
 class TestBlockStandard(BlockStandardTestSuite):
     @pytest.fixture
@@ -39,7 +37,7 @@ def job(credentials: EmpiricalCredentials) -> EmpiricalTestJob:
         environment="staging",
         tags=["smoke"],
         policy={"min_tests": 2},
-        poll_interval=0.05,
+        poll_interval=0.01,
     )
 
 
@@ -77,6 +75,8 @@ def test_the_names_that_users_databases_hold_are_pinned() -> None:
         "policy",
         "poll_interval",
         "timeout",
+        "key_in_environment",
+        "on_retry_after_red",
     ]
     required = [name for name, each in fields.items() if each.is_required()]
     assert required == ["credentials", "environment"]
@@ -161,7 +161,7 @@ def test_the_policy_of_the_job_decides(
         credentials=credentials,
         environment="staging",
         policy={"timed_out": "skip", "cancelled": "pass"},
-        poll_interval=0.05,
+        poll_interval=0.01,
         timeout=0.2,
     )
     run = call(job, "trigger")

@@ -83,6 +83,10 @@ def _told_by(server: SyncPrefectClient, state: State[Any]) -> dict[str, str]:
             each.model_dump_json() for each in server.read_artifacts(artifact_filter=artifacts)
         ),
         "logs": "".join(each.message for each in server.read_logs(logs)),
+        "inputs": "".join(
+            each.model_dump_json()
+            for each in server.filter_flow_run_input(flow_run_id, "empirical-", 200, set())
+        ),
     }
 
 
@@ -156,7 +160,8 @@ def test_no_secret_is_let_out(  # noqa: PLR0917  # each is a fixture, passed by 
         failed.result()
 
     assert len(empirical.runs) == 2
-    assert list(places.home.rglob("empirical-test-run-*")), "nothing was persisted to search"
+    assert [*(places.home / "storage").iterdir()], "nothing was persisted to search"
+    assert told["inputs"], "nothing was left for a retry"
     seen = {
         **told,
         **{f"{kind} of the failure": text for kind, text in told_of_failure.items()},
@@ -188,10 +193,10 @@ def test_a_gate_lets_no_secret_out(  # noqa: PLR0917  # each is a fixture, passe
         "poll_interval": 0.05,
     }
     passed = running.in_flow(call, persist_result=True)
-    told = eventually(lambda: _all_told_by(server, passed, 2))
+    told = eventually(lambda: _all_told_by(server, passed, 1))
     empirical.script("staging", "failed")
     failed = running.in_flow(call, persist_result=True)
-    told_of_failure = eventually(lambda: _all_told_by(server, failed, 2))
+    told_of_failure = eventually(lambda: _all_told_by(server, failed, 1))
     with pytest.raises(TestsFailedError) as caught:
         failed.result()
 

@@ -8,12 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    LogFilter,
-    LogFilterFlowRunId,
-)
 from prefect.serializers import JSONSerializer, PickleSerializer
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from pydantic import Secret, SecretStr
@@ -27,10 +21,9 @@ from empirical_provider import (
 )
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, atrigger_test_run, trigger_test_run
+from empirical_provider.trigger_key import TriggerKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conftest import Twin
 
 FIELDS = {
@@ -69,6 +62,10 @@ def test_the_twins_have_the_same_parameters_and_options() -> None:
         "credentials",
         *(each.name for each in fields(TestRunRequest)),
         "add_context_metadata",
+        "key",
+        "key_in_environment",
+        "on_retry_after_red",
+        "policy",
     ]
     assert {each.kind for each in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
     assert (sync.name, sync.description, sync.cache_policy, sync.retry_condition_fn) == (
@@ -144,7 +141,7 @@ def test_a_secret_override_is_unwrapped(
 def test_an_iterator_is_not_used_up_before_it_is_sent(
     twin: Twin, empirical: Emulator, credentials: EmpiricalCredentials
 ) -> None:
-    """Tags from a generator arrive although the cache key looks at the arguments first."""
+    """Tags from a generator arrive although the key of the call is made of them first."""
     call = {"credentials": credentials, "environment": "staging", "tags": iter(["a", "b"])}
 
     twin.in_flow(call)
@@ -173,7 +170,10 @@ def test_the_run_is_returned_as_plain_data(
 def test_the_flow_run_is_named_in_the_metadata(
     twin: Twin, empirical: Emulator, credentials: EmpiricalCredentials, server: SyncPrefectClient
 ) -> None:
-    """The run says which flow started it and where to see that; keys of the user's win."""
+    """The run says which flow started it and where to see that; keys of the user's win.
+
+    And it carries the key by which it is found again.
+    """
     call = {
         "credentials": credentials,
         "environment": "staging",
@@ -183,7 +183,9 @@ def test_the_flow_run_is_named_in_the_metadata(
         state = twin.in_flow(call)
 
     flow_run = server.read_flow_run(state.state_details.flow_run_id)
-    assert _sent(empirical)["metadata"] == {
+    metadata = _sent(empirical)["metadata"]
+    assert TriggerKey.parse(metadata.pop("trigger_key"))
+    assert metadata == {
         "flow_name": "mine",
         "flow_run_name": flow_run.name,
         "flow_run_id": str(flow_run.id),
@@ -195,113 +197,14 @@ def test_the_flow_run_is_named_in_the_metadata(
 def test_the_metadata_about_the_flow_run_can_be_turned_off(
     twin: Twin, empirical: Emulator, credentials: EmpiricalCredentials
 ) -> None:
-    """With add_context_metadata=False the service learns nothing that the user did not write."""
+    """With add_context_metadata=False the service learns nothing but the key, which is a hash."""
     twin.in_flow(
         {"credentials": credentials, "environment": "staging", "add_context_metadata": False}
     )
 
-    assert _sent(empirical) == {"environment": "staging"}
-
-
-def test_the_run_is_shown_in_prefect(
-    twin: Twin,
-    empirical: Emulator,
-    credentials: EmpiricalCredentials,
-    server: SyncPrefectClient,
-    eventually: Callable[..., Any],
-) -> None:
-    """The flow run has the label, an artifact with the link, and both in its log, id first."""
-    state = twin.in_flow({"credentials": credentials, "environment": "staging"})
-
-    flow_run_id = state.state_details.flow_run_id
-    (made,) = empirical.runs
-    url = f"{empirical.url}/acme/test-runs/{made.id}"
-    assert server.read_flow_run(flow_run_id).labels["empirical.test_run_id"] == made.id
-    (artifact,) = server.read_artifacts(
-        artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
-    )
-    assert artifact.key == "empirical-test-run"
-    assert artifact.data == f"[Empirical test run {made.id}]({url})"
-    assert artifact.task_run_id is not None
-
-    def lines() -> list[str]:
-        ours = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
-        logs = sorted(server.read_logs(ours), key=lambda each: each.timestamp)
-        return [each.message for each in logs if each.message.startswith("Empirical test run")]
-
-    assert eventually(lambda: lines() if len(lines()) == 2 else None) == [
-        f"Empirical test run {made.id} is queued in 'staging'.",
-        f"Empirical test run {made.id}: {url}",
-    ]
-
-
-def test_the_last_of_several_runs_is_the_label(
-    twin: Twin, empirical: Emulator, credentials: EmpiricalCredentials, server: SyncPrefectClient
-) -> None:
-    """A flow that starts two runs is labelled with the second, and has an artifact for each."""
-    call = {"credentials": credentials, "environment": "staging"}
-
-    state = twin.in_flow(call, call)
-
-    flow_run_id = state.state_details.flow_run_id
-    assert len(empirical.runs) == 2
-    label = server.read_flow_run(flow_run_id).labels["empirical.test_run_id"]
-    assert label == empirical.runs[-1].id
-    ours = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
-    assert len(server.read_artifacts(artifact_filter=ours)) == 2
-
-
-def test_a_failure_to_show_the_run_is_only_a_warning(
-    twin: Twin,
-    empirical: Emulator,
-    credentials: EmpiricalCredentials,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Without artifact and label the task succeeds all the same: a retry starts a second run."""
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("the server is away")
-
-    monkeypatch.setattr("prefect.artifacts.create_link_artifact", fail)
-    monkeypatch.setattr("prefect.artifacts.acreate_link_artifact", fail)
-    monkeypatch.setattr("empirical_provider.prefect.showing.get_client", fail)
-
-    state = twin.with_options(retries=2).in_flow(
-        {"credentials": credentials, "environment": "staging"}
-    )
-
-    assert state.is_completed()
-    (made,) = empirical.runs
-    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    start = f"Empirical test run {made.id}: could not"
-    assert warnings == [
-        f"{start} label the flow run: RuntimeError('the server is away')",
-        f"{start} link it by an artifact: RuntimeError('the server is away')",
-    ]
-
-
-def test_a_run_without_a_link_is_started_all_the_same(
-    twin: Twin,
-    empirical: Emulator,
-    credentials: EmpiricalCredentials,
-    server: SyncPrefectClient,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """When the project's slug cannot be had there is no artifact, and the log still has the id."""
-    empirical.fault("get_project", "status", status=500, times=None)
-    empirical.fault("get_test_run", "status", status=500, times=None)
-
-    state = twin.in_flow({"credentials": credentials, "environment": "staging"})
-
-    (made,) = empirical.runs
-    (run,) = state.result()
-    assert (run["id"], run["url"]) == (made.id, None)
-    assert f"Empirical test run {made.id}: (its page is not known)" in caplog.messages
-    ours = ArtifactFilter(
-        flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
-    )
-    assert server.read_artifacts(artifact_filter=ours) == []
+    sent = _sent(empirical)
+    assert TriggerKey.parse(sent.pop("metadata").pop("trigger_key"))
+    assert sent == {"environment": "staging"}
 
 
 def test_it_works_without_prefect_around_it(

@@ -1,30 +1,31 @@
-"""A real process worker runs the ready flow: the outcomes on the server, and a person's cancel."""
+"""A real process worker runs the ready flow: the outcomes, a person's cancel, and an outage.
+
+All flow runs are started at once; each test waits for its own and looks at what became of it.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+import socket
+import time
+from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import get_current_settings
-from prefect.states import Cancelling
 
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, run_empirical_tests
+from tests.prefect.worker import Worker, until
 
 # Prefect 3.6 does not install a module that its worker needs.
 pytest.importorskip("prefect.workers.process", exc_type=ModuleNotFoundError)
 
-pytestmark = pytest.mark.deployment
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(400)]
 
-POOL = "empirical-tests"
+READY = "empirical_provider.prefect.flows.run_empirical_tests"
+KEY = "emp-key-8d3b1f60c2"
+OUTAGE = 60.0
+CLOSED = 25.0
+"""Seconds of the outage during which nothing listens; then there are 503s."""
 
 SUBMITTING = """
 from prefect import flow
@@ -41,101 +42,151 @@ def submitting(credentials: str, environment: str, poll_interval: float):
     ).result()
 """
 
+OUTCOMES = {
+    # outcome: parameters, final state, words of its message
+    "passed": ({}, "Completed", "passed: "),
+    "failed": ({}, "Failed", "failed: 1 of 5 failed."),
+    "error": ({}, "Failed", "ended in error: it has no usable result (run_failed_with_error)."),
+    "cancelled": ({}, "Failed", "was cancelled: "),
+    "superseded": ({"policy": {"superseded": "skip"}}, "Completed", "was superseded: "),
+    "no_tests": ({}, "Failed", "ran too few tests: 0 ran, and at least 1 must."),
+    "timed_out": ({"timeout": 1.0}, "Failed", "was not waited for any longer: it is started"),
+}
 
-@pytest.fixture
-def run(
-    server: SyncPrefectClient, credentials: EmpiricalCredentials, tmp_path: Path
-) -> Iterator[Callable[..., UUID]]:
-    """Start a worker and return a way to have it run a flow."""
-    credentials.save("of-the-worker", overwrite=True)
-    server.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
-    code, work = tmp_path / "code", tmp_path / "work"  # Prefect copies the one into the other
-    code.mkdir()
-    work.mkdir()
-    (code / "submitting.py").write_text(SUBMITTING)
 
-    def start(entrypoint: str, name: str, environment: str) -> UUID:
-        deployment = server.create_deployment(
-            flow_id=server.create_flow_from_name(name),
-            name="gate",
-            work_pool_name=POOL,
-            entrypoint=entrypoint,
-            path=str(code),
-            parameters={
-                "credentials": "of-the-worker",
-                "environment": environment,
-                "poll_interval": 0.05,
-            },
+@pytest.fixture(scope="module")
+def calm() -> Iterator[Emulator]:
+    """Return a local Empirical that answers well; runs in its environments end as they say."""
+    environments = {name: name for name in OUTCOMES if name != "timed_out"}
+    environments |= {"timed_out": "stuck", "called": "stuck", "submitted": "stuck"}
+    with Emulator(api_keys=[KEY], environments=environments) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def stormy() -> Iterator[Emulator]:
+    """Return a local Empirical that can go away and come back at its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with Emulator(port=port, api_keys=[KEY], environments={"storm": "stuck"}) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """Return a running worker."""
+    with Worker(tmp_path_factory.mktemp("worker")) as worker:
+        (worker.code / "submitting.py").write_text(SUBMITTING)
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def flow_runs(worker: Worker, calm: Emulator, stormy: Emulator) -> dict[str, UUID]:
+    """Start every flow run, those that take longest first."""
+    for name, emulator in (("calm", calm), ("stormy", stormy)):
+        block = EmpiricalCredentials(api_key=KEY, base_url=emulator.url)
+        block.save(f"of-the-worker-{name}", overwrite=True)
+
+    def start(entrypoint: str, environment: str, poll_interval: float, **more: object) -> UUID:
+        weather = "stormy" if environment == "storm" else "calm"
+        return worker.start(
+            entrypoint,
+            run_empirical_tests.name if entrypoint == READY else "submitting",
+            environment,
+            credentials=f"of-the-worker-{weather}",
+            environment=environment,
+            poll_interval=poll_interval,
+            **more,
         )
-        return server.create_flow_run_from_deployment(deployment).id
 
-    prefect = Path(sys.executable).with_name("prefect")
-    settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    command = f"worker start --pool {POOL} --type process --install-policy never"
-    with (tmp_path / "worker.log").open("w") as log:
-        worker = subprocess.Popen(  # noqa: S603
-            [prefect, *command.split()],
-            cwd=work,
-            env={**os.environ, **settings, "PREFECT_WORKER_QUERY_SECONDS": "1"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield start
-        finally:
-            worker.terminate()
-            worker.wait(timeout=40)
+    return {
+        "storm": start(READY, "storm", 1.0),
+        "submitted": start("submitting.py:submitting", "submitted", 0.2),
+        "called": start(READY, "called", 0.2),
+        **{name: start(READY, name, 0.2, **row[0]) for name, row in OUTCOMES.items()},
+    }
 
 
-@pytest.fixture
-def ended(server: SyncPrefectClient) -> Callable[..., Any]:
-    """Return the final state of a flow run, once there is one."""
-
-    def look(flow_run_id: UUID) -> Any:
-        state = server.read_flow_run(flow_run_id).state
-        return state if state and state.is_final() else None
-
-    return look
+def _run_in(emulator: Emulator, environment: str) -> int:
+    (run,) = [each for each in emulator.runs if each.environment == environment]
+    return run.id
 
 
-READY = "empirical_provider.prefect.flows.run_empirical_tests"
+def _looks(emulator: Emulator) -> int:
+    return [each.endpoint for each in emulator.requests].count("get_test_run")
 
 
-def test_a_worker_runs_the_gate(
-    run: Callable[..., UUID],
-    ended: Callable[..., Any],
-    empirical: Emulator,
-    server: SyncPrefectClient,
-    eventually: Callable[..., Any],
+def test_a_persons_cancel_cancels_the_run(
+    worker: Worker, flow_runs: dict[str, UUID], calm: Emulator
 ) -> None:
-    """Green completes, red fails by name, and cancels over the API cancel the run, once each.
+    """What the UI sends ends flow run and test run, with one request, also for a submitted wait.
 
-    One of the waits that are cancelled is submitted: no signal reaches its thread, and the hook
-    cancels its run once Prefect has killed the process, half a minute later.
+    No signal reaches the thread of the latter: the hook cancels its run once Prefect has killed the
+    process, half a minute later.
     """
-    empirical.script("production", "stuck")
-    called = run(READY, run_empirical_tests.name, "production")
-    submitted = run("submitting.py:submitting", "submitting", "production")
-    green = run(READY, run_empirical_tests.name, "staging")
+    for name in ("called", "submitted"):
+        until(f"{name} waits", lambda name=name: "started" in _states(calm, name))
+        worker.cancel(flow_runs[name])
 
-    def stuck() -> list[Any]:
-        return [each for each in empirical.runs if each.environment == "production"]
+    for name in ("called", "submitted"):
+        assert worker.ended(flow_runs[name]).name == "Cancelled"
+        assert _states(calm, name) <= {"cancelling", "cancelled"}
+        path = f"/api/test-runs/{_run_in(calm, name)}/cancel"
+        assert [each.path for each in calm.requests].count(path) == 1
 
-    eventually(lambda: [each.state for each in stuck()] == ["started"] * 2, 60)
-    for each in (called, submitted):
-        server.set_flow_run_state(each, Cancelling())
-    state = eventually(lambda: ended(green), 60)
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_the_outcome_is_on_the_server(
+    outcome: str, worker: Worker, flow_runs: dict[str, UUID], calm: Emulator
+) -> None:
+    """The final state names the run and what became of it, and a page and the progress show it."""
+    _, name, words = OUTCOMES[outcome]
+
+    state = worker.ended(flow_runs[outcome])
+
+    run = f"Empirical test run {_run_in(calm, outcome)} in {outcome} "
+    assert state.name == name
+    assert f"{run}{words}" in state.message
+    if name == "Completed":
+        assert state.result()["outcome"] == outcome
+    page = worker.artifact(flow_runs[outcome], "empirical-verdict")
+    assert f"| outcome | {outcome.replace('_', '&#95;')} |" in page.data
+    progress = worker.artifact(flow_runs[outcome], "empirical-progress")
+    assert progress.data == (50 if outcome == "timed_out" else 100)
+
+
+def test_an_outage_of_a_minute_is_survived(
+    worker: Worker, flow_runs: dict[str, UUID], stormy: Emulator
+) -> None:
+    """A closed port, 503s and then broken JSON do not end a wait: it passes, and tells of each."""
+    flow_run = flow_runs["storm"]
+    until("it waits", lambda: stormy.runs and stormy.runs[0].state == "started")
+    began = time.monotonic()
+    stormy.stop()
+    stormy.fault("get_test_run", "status", status=503, times=None)
+    until("the port was closed for a while", lambda: time.monotonic() - began > CLOSED)
+    assert worker.state(flow_run).name == "Running"
+    seen = _looks(stormy)
+    stormy.start()
+    until("a minute is over", lambda: time.monotonic() - began > OUTAGE)
+    assert worker.state(flow_run).name == "Running"
+    assert _looks(stormy) - seen > (OUTAGE - CLOSED) / 3
+    stormy.clear_faults()
+    stormy.fault("get_test_run", "malformed", times=2)
+    stormy.set_state(_run_in(stormy, "storm"), "ended")
+
+    state = worker.ended(flow_run)
+
     assert (state.name, state.result()["outcome"]) == ("Completed", "passed")
-    assert state.message.startswith(f"Empirical test run {state.result()['run_id']} in staging pas")
+    assert state.result()["elapsed_seconds"] > OUTAGE
+    assert len(stormy.runs) == 1
+    until("the log is complete", lambda: "The gate says pass." in worker.log(flow_run))
+    told = worker.log(flow_run)
+    for word in ("could not connect", "503", "JSON", "can be read again", "is ended after"):
+        assert word in told
+    assert KEY not in told
 
-    empirical.script("staging", "failed", total=3, failed=1)
-    red = run(READY, run_empirical_tests.name, "staging")
-    state = eventually(lambda: ended(red), 60)
-    assert state.name == "Failed"
-    assert f"Empirical test run {empirical.runs[-1].id} in staging failed: 1 of 3" in state.message
 
-    assert eventually(lambda: ended(called), 60).name == "Cancelled"
-    assert eventually(lambda: ended(submitted), 60).name == "Cancelled"
-    assert {each.state for each in stuck()} <= {"cancelling", "cancelled"}
-    cancels = [each for each in empirical.requests if each.endpoint == "cancel_test_run"]
-    assert len(cancels) == 2
+def _states(emulator: Emulator, environment: str) -> set[str]:
+    return {each.state for each in emulator.runs if each.environment == environment}

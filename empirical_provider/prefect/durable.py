@@ -1,0 +1,255 @@
+"""One run for a call, whatever crashes: Prefect's context in the core's words.
+
+What the attempts of a call leave for the next one is kept by Prefect's server, as inputs of the
+flow run: they survive the process, belong to nobody else, and are gone with the flow run. Each is
+written once and never changed, so that tasks which run at the same time cannot lose one, as they
+could with labels. And each is written before the request that it is about, or that is not sent: so
+nothing there means that nothing was started, and nobody has to guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID, uuid4
+
+from prefect import get_client
+from prefect.client.schemas.objects import StateType
+
+from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.prefect.calls import digest_of, flow_run_here, place_of
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, FlowRunInput, State
+
+    from empirical_provider.prefect.credentials import EmpiricalCredentials
+    from empirical_provider.request import TestRunRequest
+    from empirical_provider.trigger_once import TriggerOnce
+
+    Record = Mapping[str, Any] | None
+
+__all__ = ["Wanted", "aremembering", "remembering"]
+
+GRACE = 60.0
+"""Seconds after a request in which its run may be missing from lists."""
+
+_FOR_GOOD = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED}
+"""Final states that a flow run leaves only when somebody retries it, for a fresh run.
+
+Not among them is Crashed: a process that died has not finished. Prefect's own retries of a flow
+never reach a final state.
+"""
+
+_AT_A_TIME = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a call wants one run for.
+
+    Args:
+        credentials: The block with the API key.
+        request: The request as the user gave it, without what is added.
+        key: The key that the user gave.
+        key_in_environment: As for `TriggerOnce`.
+        after_red: As for `TriggerOnce`.
+        policy: As for `TriggerOnce`.
+
+    Raises:
+        InvalidRequestError: An argument is not valid; the message names it.
+    """
+
+    credentials: EmpiricalCredentials
+    request: TestRunRequest
+    key: str | None
+    key_in_environment: bool
+    after_red: str
+    policy: Any
+
+    def __post_init__(self) -> None:
+        from empirical_provider.policy import GatePolicy
+
+        GatePolicy.of(self.policy)
+        self.once(key="any" if self.key is None else self.key)
+
+    def once(self, **more: Any) -> TriggerOnce:
+        """Return it in the core's words."""
+        from empirical_provider.trigger_once import TriggerOnce
+
+        return TriggerOnce(
+            key_in_environment=self.key_in_environment,
+            after_red=self.after_red,
+            policy=self.policy,
+            grace=GRACE,
+            **more,
+        )
+
+    def without_flow(self) -> TriggerOnce | None:
+        """Return what one run is wanted for where no flow run is: nothing, without a key."""
+        return None if self.key is None else self.once(key=self.key, shared=True)
+
+
+@contextmanager
+def remembering(
+    wanted: Wanted,
+) -> Iterator[tuple[TriggerOnce | None, Callable[[Record], None] | None]]:
+    """Return what the core has to know of earlier attempts, and how it leaves word for later ones.
+
+    Raises:
+        EmpiricalError: Prefect's server could not be asked or told; nothing was started.
+    """
+    flow_run = flow_run_here()
+    if flow_run is None:
+        yield wanted.without_flow(), None
+        return
+    with get_client(sync_client=True) as api:
+        steps, answer = _recall(wanted, flow_run), None
+        while True:
+            try:
+                ask = steps.send(answer)
+                answer = getattr(api, ask.method)(*ask.arguments)
+            except StopIteration as end:
+                once, store = end.value
+                break
+            except Exception as error:  # noqa: BLE001  # Prefect's are of many kinds
+                _refuse_to_start("say what earlier attempts have started", error)
+
+        def save(record: Record) -> None:
+            with _saving(wanted, record):
+                api.create_flow_run_input(*store.entry(record))
+
+        yield once, save
+
+
+@asynccontextmanager
+async def aremembering(
+    wanted: Wanted,
+) -> AsyncIterator[tuple[TriggerOnce | None, Callable[[Record], Awaitable[None]] | None]]:
+    """Do what `remembering` does, in an async task."""
+    flow_run = flow_run_here()
+    if flow_run is None:
+        yield wanted.without_flow(), None
+        return
+    async with get_client() as api:
+        steps, answer = _recall(wanted, flow_run), None
+        while True:
+            try:
+                ask = steps.send(answer)
+                answer = await getattr(api, ask.method)(*ask.arguments)
+            except StopIteration as end:
+                once, store = end.value
+                break
+            except Exception as error:  # noqa: BLE001  # Prefect's are of many kinds
+                _refuse_to_start("say what earlier attempts have started", error)
+
+        async def save(record: Record) -> None:
+            with _saving(wanted, record):
+                await api.create_flow_run_input(*store.entry(record))
+
+        yield once, save
+
+
+# What both forms share
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A step: what to call of Prefect's client, the sync or the async one."""
+
+    method: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """Where the records of one call are."""
+
+    flow_run_id: UUID
+    name: str
+
+    def entry(self, record: Record) -> tuple[UUID, str, str]:
+        """Return what to write; an entry of its own, as none can be changed."""
+        return self.flow_run_id, f"{self.name}-{uuid4().hex}", json.dumps(record)
+
+    def last(self) -> Generator[_Ask, list[FlowRunInput], Record]:
+        """Read the last record; the server lists the oldest first."""
+        found: list[FlowRunInput] = []
+        while True:
+            names = {each.key for each in found}
+            more = yield _Ask(
+                "filter_flow_run_input", (self.flow_run_id, f"{self.name}-", _AT_A_TIME, names)
+            )
+            found += more
+            if len(more) < _AT_A_TIME:
+                break
+        record = found[-1].decoded_value if found else None
+        return record if isinstance(record, dict) else None
+
+
+def _recall(wanted: Wanted, flow_run: FlowRun) -> Generator[_Ask, Any, tuple[TriggerOnce, _Store]]:
+    """Find out for which one run the call is meant, and what is known of its earlier attempts.
+
+    Once a person has retried the flow run, it does not go by the user's key: they want a fresh run,
+    and others may go on with theirs.
+    """
+    digest = digest_of(wanted.credentials, wanted.request)
+    place = place_of(digest, flow_run)
+    root, path = yield from _root_of(flow_run)
+    states: list[State] = yield _Ask("read_flow_run_states", (root.id,))
+    generation = sum(state.type in _FOR_GOOD for state in states)
+    shared = wanted.key is not None and generation == 0
+    own = json.dumps(["prefect", str(root.id), path, place, digest])
+    key = wanted.key if shared and wanted.key is not None else own
+    store = _Store(root.id, f"empirical-{digest_of(wanted.credentials, key)[:32]}")
+    saved = yield from store.last()
+    once = wanted.once(key=key, generation=0 if shared else generation, shared=shared, saved=saved)
+    return once, store
+
+
+def _root_of(flow_run: FlowRun) -> Generator[_Ask, Any, tuple[FlowRun, list[list[str]]]]:
+    """Return the flow run that retries are made of, and the way from it to a subflow's run.
+
+    A retry may give a subflow another run. A flow run of a deployment has retries of its own.
+    """
+    path: list[list[str]] = []
+    while flow_run.deployment_id is None and flow_run.parent_task_run_id is not None:
+        stand_in = yield _Ask("read_task_run", (flow_run.parent_task_run_id,))
+        if stand_in.flow_run_id is None:
+            break
+        path.insert(0, [stand_in.task_key, stand_in.dynamic_key])
+        flow_run = yield _Ask("read_flow_run", (stand_in.flow_run_id,))
+    return flow_run, path
+
+
+@contextmanager
+def _saving(wanted: Wanted, record: Record) -> Iterator[None]:
+    """Let a request to start a run wait for its record; what comes after it may be missed."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # Prefect's are of many kinds
+        if _is_intent(record):
+            _refuse_to_start("note that a test run is about to be started", error)
+        wanted.credentials.logger.warning(
+            "Prefect's server could not note which test run was started: %r. A later attempt looks "
+            "it up.",
+            error,
+        )
+
+
+def _is_intent(record: Record) -> bool:
+    """Tell whether a request to start a run follows the record."""
+    if record is None:
+        return False
+    return record.get("run_id") is None or record.get("rerun_since") is not None
+
+
+def _refuse_to_start(what: str, error: Exception) -> NoReturn:
+    refused = EmpiricalError(
+        f"Prefect's server could not {what} ({error!r}). No test run was started, as a retry could "
+        f"not tell; run it again when the server answers."
+    )
+    refused.may_pass = True
+    raise refused from error
