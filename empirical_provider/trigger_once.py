@@ -57,6 +57,7 @@ class TriggerOnce:
         checks.whole_number("generation", self.generation, at_least=0)
         checks.flag("key_in_environment", self.key_in_environment)
         checks.one_of("on_retry_after_red", self.after_red, AFTER_RED)
+        GatePolicy.of(self.policy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,21 @@ def test_a_bad_key_is_refused(
     assert empirical.requests == []
 
 
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"generation": -1}, "generation"),
+        ({"key_in_environment": "yes"}, "key_in_environment"),
+        ({"after_red": "rerun"}, "on_retry_after_red"),
+        ({"policy": {"min_tests": "two"}}, "policy.min_tests"),
+    ],
+)
+def test_what_a_host_gives_is_checked_at_once(given: dict[str, Any], field: str) -> None:
+    """A bad value is refused by name when it is given, not when an attempt comes to it."""
+    with pytest.raises(InvalidRequestError, match=field):
+        TriggerOnce(key="k", **given)
+
+
 # What is lost
 
 
