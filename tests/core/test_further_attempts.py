@@ -151,6 +151,18 @@ def test_a_lost_rerun_is_found(empirical: Emulator, ask: Twin) -> None:
     assert [first.id, run.id] == [each.id for each in empirical.runs]
 
 
+def test_a_red_run_of_another_key_is_not_re_run(empirical: Emulator, ask: Twin) -> None:
+    """What was saved under another key, such as that of the release before, starts a whole run."""
+    empirical.script("staging", "failed", runs=1)
+    saved: list[Any] = []
+    first = ask.trigger_test_run(STAGING, key=TriggerOnce(key="k"), save=saved.append)
+    empirical.set_state(first.id, "ended")
+    other = TriggerOnce(key="l", saved=saved[-1], after_red="rerun_failed")
+    run = ask.trigger_test_run(STAGING, key=other)
+    assert [first.id, run.id] == [each.id for each in empirical.runs]
+    assert empirical.runs[-1].rerun_source_id is None
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_rerun_from_before_is_not_taken_for_a_lost_one(
     when: str, empirical: Emulator, ask: Twin
