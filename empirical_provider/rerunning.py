@@ -32,7 +32,7 @@ def search_for_reruns(
         after: Highest id that was known by then: ids grow, so no re-run up to it is meant.
     """
 
-    def match(run: TestRun, in_list: bool) -> Match:  # noqa: ARG001
+    def match(run: TestRun, in_list: bool) -> Match:  # noqa: ARG001  # a search gives it
         if run.id <= max(source.id, after):
             return Match.OTHER
         if run.rerun_source_id == source.id:

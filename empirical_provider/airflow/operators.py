@@ -15,7 +15,7 @@ from empirical_provider.airflow.versions import (
     mask_secret,
 )
 from empirical_provider.airflow.waiting import WaitsForTestRun, final
-from empirical_provider.exceptions import InvalidRequestError, TriggerOutcomeUnknownError
+from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import AFTER_RED, GatePolicy
 from empirical_provider.wait import WaitOptions
 
@@ -230,7 +230,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             if self._killed:  # while nobody knew which run to cancel
                 self.on_kill()
 
-        with final(*((TriggerOutcomeUnknownError,) if self.durable else ())):
+        with final():
             self._hook = EmpiricalHook(self.empirical_conn_id)
             request = request_of(self, context, self._hook)
             once = self._once(context) if self.durable else {}

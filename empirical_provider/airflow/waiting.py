@@ -39,12 +39,12 @@ _SLICE = 0.2
 
 
 @contextmanager
-def final(*but: type[EmpiricalError]) -> Iterator[None]:
-    """Make errors of the core final, but those that may pass, or that are named."""
+def final() -> Iterator[None]:
+    """Make errors of the core final, unless they may pass: no retry mends the others."""
     try:
         yield
     except EmpiricalError as error:
-        if error.may_pass or isinstance(error, (AirflowException, *but)):
+        if error.may_pass or isinstance(error, AirflowException):
             raise
         raise fail_without_retry(str(error)) from error
 

@@ -70,9 +70,6 @@ class Wanted:
     policy: Any
 
     def __post_init__(self) -> None:
-        from empirical_provider.policy import GatePolicy
-
-        GatePolicy.of(self.policy)
         self.once(key="any" if self.key is None else self.key)
 
     def once(self, **more: Any) -> TriggerOnce:
