@@ -32,6 +32,7 @@ def build_app(control: Control) -> ASGIApp:
                 faults=control.faults,
                 journal=control.journal,
                 connections=control.connections,
+                now=control.state.time,
             ),
             # Here too: an answer that a fault holds back keeps the date at which it was made.
             Middleware(Dated, now=control.state.time),

@@ -1,6 +1,8 @@
 """How each fault looks on the wire."""
 
 import json
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.types import Receive, Scope, Send
@@ -43,7 +45,13 @@ async def wreck(
     else:
         await _start(send, 200, {"content-type": _JSON, "content-length": "1000"})
         await send({"type": "http.response.body", "body": _CUT_JSON, "more_body": True})
-        transport.close()
+        if fault.effect == "reset":
+            # Closed with nothing to linger for, TCP says reset instead of end.
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        else:
+            transport.close()
     # uvicorn would answer 500 for us if this returned before it noticed the end.
     await until_gone(receive)
 

@@ -10,7 +10,17 @@ from .errors import FieldError
 
 __all__ = ["EFFECTS", "Fault", "FaultBook"]
 
-EFFECTS = ("status", "delay", "drop", "malformed", "truncated", "huge", "html", "redirect")
+EFFECTS = (
+    "status",
+    "delay",
+    "drop",
+    "reset",
+    "malformed",
+    "truncated",
+    "huge",
+    "html",
+    "redirect",
+)
 
 
 def _header_text(name: str, value: Any) -> None:

@@ -19,6 +19,7 @@ class RecordedRequest:
         headers: Headers by lower-case name; the value of `authorization` is `***`.
         body: The JSON read, or the text where it is no JSON, or None where there is none.
         endpoint: Name of the API endpoint, or None for any other path.
+        at: When it arrived, in seconds since the epoch by the service's clock.
     """
 
     method: str
@@ -27,6 +28,7 @@ class RecordedRequest:
     headers: Mapping[str, str]
     body: Any
     endpoint: str | None
+    at: float
 
 
 class Journal:

@@ -200,7 +200,7 @@ class Emulator:
 
         Args:
             endpoint: Name of an endpoint, or "*".
-            effect: status, delay, drop, malformed, truncated, huge, html or redirect.
+            effect: status, delay, drop, reset, malformed, truncated, huge, html or redirect.
             when: "before" or "after" the request is acted on.
             status: Status of the answer, with the effect status.
             retry_after: Retry-After header, verbatim, with the effect status.

@@ -1,7 +1,7 @@
 """What lies between the socket and the endpoints: the record of requests, and the faults."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
@@ -31,6 +31,7 @@ class Wire:
         faults: What shall go wrong.
         journal: Where requests are recorded.
         connections: Where connections can be cut.
+        now: Tells the time that requests are recorded with.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Wire:
         faults: FaultBook,
         journal: Journal,
         connections: Connections,
+        now: Callable[[], float],
     ) -> None:
         self._app = app
         self._routes = routes
         self._faults = faults
         self._journal = journal
         self._connections = connections
+        self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -57,7 +60,7 @@ class Wire:
         if body is None:
             return
         endpoint = self._endpoint(scope)
-        self._journal.add(_recorded(scope, body, endpoint))
+        self._journal.add(_recorded(scope, body, endpoint, self._now()))
         fault = None if endpoint is None else self._faults.take(endpoint)
         again = _replay(body, receive)
         if fault is None:
@@ -128,7 +131,7 @@ async def _left_within(seconds: float, receive: Receive) -> bool:
     return True
 
 
-def _recorded(scope: Scope, raw: bytes, endpoint: str | None) -> RecordedRequest:
+def _recorded(scope: Scope, raw: bytes, endpoint: str | None, at: float) -> RecordedRequest:
     headers = dict(Headers(scope=scope))
     if "authorization" in headers:
         headers["authorization"] = "***"
@@ -139,4 +142,4 @@ def _recorded(scope: Scope, raw: bytes, endpoint: str | None) -> RecordedRequest
         except FieldError:
             body = raw.decode(errors="replace")
     query = dict(QueryParams(scope["query_string"]))
-    return RecordedRequest(scope["method"], scope["path"], query, headers, body, endpoint)
+    return RecordedRequest(scope["method"], scope["path"], query, headers, body, endpoint, at)

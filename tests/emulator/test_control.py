@@ -1,5 +1,6 @@
 """The control plane does over HTTP what the methods do in Python."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -129,6 +130,7 @@ def test_requests_are_recorded_without_the_key(
     assert [row["path"] for row in listed.json()["requests"]] == [
         row.path for row in empirical.requests
     ]
+    assert first.at <= second.at <= third.at <= time.time()
     assert "made-up-key" not in listed.text
 
 

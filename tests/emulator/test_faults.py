@@ -60,7 +60,7 @@ def test_a_status_without_a_body_has_none(http: httpx.Client, empirical: Emulato
 
 
 @pytest.mark.parametrize(("when", "made"), [("before", 0), ("after", 1)])
-@pytest.mark.parametrize("effect", ["drop", "status", "malformed", "truncated", "html"])
+@pytest.mark.parametrize("effect", ["drop", "reset", "status", "malformed", "truncated", "html"])
 def test_before_and_after_decide_whether_the_request_was_acted_on(
     http: httpx.Client, empirical: Emulator, effect: str, when: str, made: int
 ) -> None:
@@ -69,7 +69,7 @@ def test_before_and_after_decide_whether_the_request_was_acted_on(
     try:
         assert "id" not in _trigger(http).text.replace('"id": 4', "")
     except httpx.TransportError:
-        assert effect in ("drop", "truncated")
+        assert effect in ("drop", "reset", "truncated")
     assert len(empirical.runs) == made
     assert _trigger(http).status_code == 200
 
@@ -96,6 +96,14 @@ def test_malformed_json_cannot_be_read(http: httpx.Client, empirical: Emulator) 
     assert answer.headers["content-type"] == "application/json"
     with pytest.raises(ValueError, match="delimiter"):
         answer.json()
+
+
+def test_a_reset_answer_ends_in_a_reset(http: httpx.Client, empirical: Emulator) -> None:
+    """The connection is reset in the middle of the body, which is no orderly end."""
+    empirical.fault("trigger", "reset")
+    with pytest.raises(httpx.ReadError, match=r"[Rr]eset"):
+        _trigger(http)
+    assert empirical.runs == []
 
 
 def test_a_truncated_answer_ends_too_early(http: httpx.Client, empirical: Emulator) -> None:
