@@ -87,7 +87,8 @@ class Verdict:
     def error(self) -> GateClosedError:
         """Return the error that says all this; its class is the outcome's own."""
         more = self.failed_tests_total - len(self.failed_tests)
-        names = "".join(f"\n  - {name}" for name in self.failed_tests)
+        # The space ends the link where a host shows the text in quotes, and the line break as "\n".
+        names = "".join(f" \n  - {name}" for name in self.failed_tests)
         rest = f"\n  and {more} more" if more else ""
         return _ERRORS[self.outcome](
             f"{self.summary}{names}{rest}",

@@ -67,13 +67,12 @@ def progress(run: TestRun, before: float = 0.0) -> tuple[float, str]:
 
 
 def _plain(text: str) -> str:
-    """Make text of others mean only itself: no markdown, no HTML, one line."""
+    """Make text of others mean only itself: no markdown, no HTML, one line.
+
+    With backslashes: the older of Prefect's two UIs shows entities as they are written.
+    """
     line = " ".join(text.split())
-    return re.sub(r"([^\w\s,.:;'/%-]|_)", _entity, line)
-
-
-def _entity(match: re.Match[str]) -> str:
-    return f"&#{ord(match[1])};"
+    return re.sub(r"([!\"#$&()*+<=>?@\[\\\]^_`{|}~])", r"\\\1", line)
 
 
 def _address(url: str) -> str:

@@ -155,10 +155,16 @@ class Progress:
 
     @contextmanager
     def _trying(self, run: TestRun) -> Iterator[dict[str, Any]]:
-        self._new = None
-        self._percent, description = progress(run, self._percent)
-        with _best_effort(self._log, run.id, "show its progress by an artifact"):
-            yield {"progress": self._percent, "description": description}
+        """Try once: Prefect's own retries would hold the next look up, for a minute or more."""
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+        percent, description = progress(run, self._percent)
+        with (
+            _best_effort(self._log, run.id, "show its progress by an artifact"),
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        ):
+            yield {"progress": percent, "description": description}
+            self._percent, self._new = percent, None
 
 
 def label_flow_run(

@@ -134,7 +134,7 @@ def test_what_a_percentage_means(state: str, percent: float) -> None:
     shown, told = progress(run, before)
 
     assert shown == percent
-    start = "[Empirical test run 4](http://x/%284%29) in &#91;a&#93;&#40;b&#41; is "
+    start = "[Empirical test run 4](http://x/%284%29) in \\[a\\]\\(b\\) is "
     assert told.startswith(f"{start}{state}. How many")
 
 
