@@ -7,11 +7,11 @@ LOCK_ARGS ?=
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
 
-# One environment per host version, each installed from requirements/NAME.txt. Those in ALL_ENVS only
-# are for whole deployments.
-ENVS := core airflow airflow-2.11 airflow-3.0 prefect prefect-3.6
-HOST_ENVS := $(filter-out core,$(ENVS))
-ALL_ENVS := $(ENVS) airflow-3.1
+# One environment per host version, each installed from requirements/NAME.txt: the newest of each host,
+# and the others that are supported.
+NEWEST := core airflow prefect
+OTHERS := airflow-2.11 airflow-3.0 airflow-3.1 airflow-3.2 airflow-3.4 prefect-3.6
+ENVS := $(NEWEST) $(OTHERS)
 ready = $(1:%=.venvs/%/.ready)
 
 # The environments are built by this interpreter. Airflow 2.11 and 3.0 stop at Python 3.12, and 3.1 at
@@ -22,8 +22,9 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deployments envs lint types lock clean check-python \
-	test-core $(HOST_ENVS:%=test-%) $(ALL_ENVS:%=lock-%)
+.PHONY: help demo test test-quick test-matrix test-browser screenshots envs lint types lock clean \
+	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
+	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
 help:  ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [PYTEST_ARGS="-k name"]'
@@ -43,34 +44,56 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # ---------------------------------------------------------------------------------------------------
 # Check it
 
-# Prefect's suites go first, and one more job than there are cores: they mostly wait for their server.
-test:  ## Lint, types, and the tests in all environments, three at a time
-	@$(MAKE) --no-print-directory -j2 envs
-	@$(MAKE) --no-print-directory -j3 --output-sync=target \
-		$(patsubst %,test-%,$(filter prefect%,$(HOST_ENVS)) $(filter airflow%,$(HOST_ENVS)) core) lint types
+# Several suites run at the same time, as they mostly wait. Those that take longest go first.
+parallel = $(MAKE) --no-print-directory --output-sync=target
 
-test-core: $(call ready,core)  ## Tests of the core and the emulator
-	.venvs/core/bin/pytest tests/core tests/emulator $(PYTEST_ARGS)
+test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
+	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
+	@rm -rf .results
+	@$(parallel) -j3 lint types $(NEWEST:%=test-%) SELECT=
+	@$(parallel) -j2 deployment-airflow deployment-prefect
+	@$(MAKE) --no-print-directory table
 
-test-airflow:  ## Airflow tests on the newest Airflow
-test-airflow-2.11:  ## Airflow tests on Airflow 2.11
-test-airflow-3.0:  ## Airflow tests on Airflow 3.0
-test-prefect:  ## Prefect tests on the newest Prefect
-test-prefect-3.6:  ## Prefect tests on Prefect 3.6
+test-quick:  ## Lint, types, and all tests on the newest hosts that take no minutes and no deployment
+	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
+	@$(parallel) -j3 test-prefect test-core test-airflow types lint SELECT='not slow'
+
+test-matrix:  ## The other versions of Airflow and Prefect, as deployments; then the table of all
+	@$(MAKE) --no-print-directory -j2 $(call ready,$(OTHERS))
+	@$(parallel) -j2 $(OTHERS:%=deployment-%) test-airflow-2.11 test-airflow-3.0 test-prefect-3.6 SELECT='not slow'
+	@$(MAKE) --no-print-directory table
+
+test-browser: $(call ready,airflow prefect) | debian-chromium  ## What a person sees of both hosts, in Chromium
+	@$(parallel) -j1 browser-airflow browser-prefect
+
+screenshots: test-browser  ## The pictures in docs/images/, made anew by the tests in the browser
+	.venvs/core/bin/python tools/screenshots.py
+
+table: $(call ready,core)  ## What became of each scenario on each version, as last tested
+	@.venvs/core/bin/python tools/table.py
+
+# What pytest selects by markers. Nothing: all tests.
+SELECT ?=
 
 # airflow-2.11 and airflow-3.0 run tests/airflow, prefect-3.6 runs tests/prefect.
 host = $(firstword $(subst -, ,$(1)))
+suites = $(if $(filter core,$(1)),tests/core tests/emulator,tests/$(call host,$(1)))
 
-$(HOST_ENVS:%=test-%): test-%: .venvs/%/.ready
-	.venvs/$*/bin/pytest tests/$(call host,$*) -m 'not deployment' $(PYTEST_ARGS)
+$(ENVS:%=test-%): test-%: .venvs/%/.ready
+	.venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
 
-DEPLOYMENTS := airflow airflow-3.1 airflow-2.11 prefect
+# The newest versions have all scenarios, the others the basics; 2.11 has them in one process.
+scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
+scenarios-prefect := tests/deployment/prefect
+scenarios-airflow-2.11 := tests/deployment/airflow/test_inline.py
+scenarios-airflow-3.1 := $(addprefix tests/deployment/airflow/test_,basics.py crashes.py persons.py)
+scenarios = $(or $(scenarios-$(1)),tests/deployment/$(call host,$(1))/test_basics.py)
 
-test-deployments: $(call ready,$(DEPLOYMENTS))  ## What takes minutes: whole deployments, and waits of real length
-	@$(MAKE) --no-print-directory -j1 $(DEPLOYMENTS:%=deployments-%)
+$(ENVS:%=deployment-%): deployment-%: .venvs/%/.ready
+	EMPIRICAL_TESTS_SESSION=$* .venvs/$*/bin/pytest $(call scenarios,$*) $(PYTEST_ARGS)
 
-deployments-%:
-	.venvs/$*/bin/pytest tests/$(call host,$*) -m deployment $(PYTEST_ARGS)
+browser-airflow browser-prefect: browser-%: .venvs/%/.ready
+	EMPIRICAL_TESTS_SESSION=browser-$* .venvs/$*/bin/pytest tests/deployment/browser/$* $(PYTEST_ARGS)
 
 lint: $(call ready,core)  ## ruff check and ruff format --check
 	.venvs/core/bin/ruff check .
@@ -86,6 +109,14 @@ types: $(call ready,core airflow prefect)  ## mypy --strict, each part in an env
 # Set it up
 
 envs: $(call ready,$(ENVS))  ## Build all environments (works under make -j)
+
+# Debian's packages, installed where that is possible and they are missing.
+debian-postgresql: installed = $(wildcard /usr/lib/postgresql/*/bin/postgres)
+debian-chromium: installed = $(shell command -v chromium)
+debian-postgresql debian-chromium: debian-%:
+	@test -n '$(installed)' || { echo 'Installing $*'; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $* >/dev/null; } || { \
+		echo 'This needs $*, and apt-get could not install it: see above.' >&2; exit 1; }
 
 # Host packages are compiled once, here: Airflow and Prefect start many processes, and each would pay
 # for it again where Python is told to write no bytecode.
@@ -106,12 +137,12 @@ check-python:
 		echo 'This needs Python 3.11 or newer, and "$(PYTHON)" is not. Name one: make PYTHON=python3.12 ...' >&2; \
 		exit 1; }
 
-lock: $(ALL_ENVS:%=lock-%)  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
+lock: $(ENVS:%=lock-%)  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
 
 # What a host environment adds to the core's: its extra, and what keeps its version working.
-lock_host = --extra $(call host,$(1)) --constraints requirements/$(1).in
+lock_host = --extra $(call host,$(1)) requirements/$(1).in
 
-$(ALL_ENVS:%=lock-%): lock-%: | $(UV)
+$(ENVS:%=lock-%): lock-%: | $(UV)
 	@echo 'Locking requirements/$*.txt'
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-strip-extras \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) \
@@ -119,5 +150,5 @@ $(ALL_ENVS:%=lock-%): lock-%: | $(UV)
 		--output-file requirements/$*.txt pyproject.toml
 
 clean:  ## Remove the environments, the tools and all caches
-	rm -rf .venvs .tools .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venvs .tools .results .screenshots .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,6 @@ import pytest
 from empirical_provider import InvalidRequestError
 from empirical_provider.airflow.durable import Memory, once_for
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
-from tests.airflow.deployment import until
 from tests.airflow.standins import (
     AirflowFailException,
     Store,
@@ -23,6 +22,7 @@ from tests.airflow.standins import (
     gate,
 )
 from tests.airflow.tries import RETRIES, attempt, first_try, is_complete
+from tests.deployment.processes import until
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator

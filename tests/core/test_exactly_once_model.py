@@ -26,7 +26,7 @@ from tests.core.simulation import DEAD, FAULTS, Attempt, Service, Task
 SEQUENCES = int(os.environ.get("EXACTLY_ONCE_SEQUENCES", "0"))
 """Given by hand, so many new ones; otherwise the same 2,000 each time."""
 
-pytestmark = pytest.mark.timeout(900 + SEQUENCES)
+pytestmark = [pytest.mark.timeout(900 + SEQUENCES), pytest.mark.slow]
 
 LIVE = {"pending", "queued", "started", "cancelling"}
 ECHO = {"metadata", "environment_variables_overrides"}

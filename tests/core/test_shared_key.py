@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TASKS = 20
 REPETITIONS = 50
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 STAGING = TestRunRequest(environment="staging", build={"commit": "abc"})
 

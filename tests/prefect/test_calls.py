@@ -165,7 +165,7 @@ def test_a_subflow_that_a_retry_of_its_flow_runs_again(
     assert tries == _ids(empirical) * 2
 
 
-@pytest.mark.deployment  # processes have to start
+@pytest.mark.slow  # processes have to start
 def test_calls_from_other_processes(call: dict[str, Any], empirical: Emulator) -> None:
     """There calls cannot be counted: two same calls are two runs, and a retry of the flow is new.
 

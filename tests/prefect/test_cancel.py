@@ -27,7 +27,7 @@ from empirical_provider.prefect.cancelling import aguarded, guarded
 
 FROM_OUTSIDE = [TerminationSignal(15), KeyboardInterrupt(), asyncio.CancelledError()]
 ERRORS = [RuntimeError("no"), TimeoutError("no")]
-pytestmark = pytest.mark.deployment
+pytestmark = pytest.mark.slow
 
 ENDED = {"cancelling", "cancelled"}
 

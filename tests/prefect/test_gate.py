@@ -157,7 +157,7 @@ def test_an_error_never_cancels_the_run(
     assert "cancel_test_run" not in [each.endpoint for each in empirical.requests]
 
 
-@pytest.mark.deployment  # a flow run takes seconds
+@pytest.mark.slow  # a flow run takes seconds
 def test_a_retry_of_the_flow_judges_the_run_of_its_first_attempt(
     running: Twin, credentials: EmpiricalCredentials, empirical: Emulator
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_retry_of_the_flow_judges_the_run_of_its_first_attempt(
     assert [each["run_id"] for each in state.result()] == [made.id]
 
 
-@pytest.mark.deployment  # a flow run takes seconds
+@pytest.mark.slow  # a flow run takes seconds
 def test_a_second_wait_for_a_run_looks_again(
     waiting: Twin, credentials: EmpiricalCredentials, empirical: Emulator
 ) -> None:
@@ -184,7 +184,7 @@ def test_a_second_wait_for_a_run_looks_again(
     assert len(looks) == 4  # queued, started, ended; and ended once more
 
 
-@pytest.mark.deployment  # a flow run takes seconds
+@pytest.mark.slow  # a flow run takes seconds
 def test_one_task_run_waits(
     waiting: Twin,
     credentials: EmpiricalCredentials,
@@ -200,7 +200,7 @@ def test_one_task_run_waits(
     assert one.name.startswith("wait-for-test-run")
 
 
-@pytest.mark.deployment  # a flow run takes seconds
+@pytest.mark.slow  # a flow run takes seconds
 def test_it_can_be_submitted(credentials: EmpiricalCredentials, empirical: Emulator) -> None:
     """In the task runner's threads two runs at a time are triggered, awaited and told apart."""
     empirical.script("staging", "failed")

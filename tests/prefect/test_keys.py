@@ -15,7 +15,7 @@ from empirical_provider.prefect import (
     run_empirical_tests,
     run_tests,
 )
-from tests.prefect.worker import until
+from tests.deployment.processes import until
 
 if TYPE_CHECKING:
     from conftest import Twin
@@ -139,7 +139,7 @@ def test_the_ready_flow_takes_a_key(credentials: EmpiricalCredentials, empirical
     assert [each["run_id"] for each in verdicts] == _ids(empirical) * 2
 
 
-@pytest.mark.deployment  # all twenty have to start
+@pytest.mark.slow  # all twenty have to start
 @pytest.mark.usefixtures("echoes")
 def test_twenty_tasks_with_one_key(
     gate: dict[str, Any], empirical: Emulator, monkeypatch: pytest.MonkeyPatch

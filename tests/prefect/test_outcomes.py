@@ -267,7 +267,7 @@ def test_a_verdict_without_a_wait(  # noqa: PLR0917  # each is a fixture, passed
     assert verdict["decision"] == ("pass" if outcome == "passed" else "fail")
 
 
-@pytest.mark.deployment
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["passed", "failed", "superseded"])
 def test_the_engine_changes_no_verdict(outcome: str, gate: Gate, empirical: Emulator) -> None:
     """Run by Prefect it is the same: green returns, red raises its own error, a skip returns."""

@@ -1,4 +1,4 @@
-"""The DAGs of the second deployment: gates that crash, that a person ends, that share a run."""
+"""Gates whose process dies at a point of the request to start a run: see `test_crashes.py`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ import signal
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG
+from making import DEFERRABLE, SYNC, gate
 
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
 
-MODES: dict[str, dict[str, Any]] = {
-    "trigger-only": {"wait_for_completion": False},
-    "sync": {"wait_for_completion": True, "deferrable": False},
-    "deferrable": {"wait_for_completion": True, "deferrable": True},
-}
-
-CROWD = 20
+MODES: dict[str, dict[str, Any]] = {"trigger-only": {}, "sync": SYNC, "deferrable": DEFERRABLE}
 
 
 def die(*_: object, **__: object) -> None:
@@ -57,29 +51,16 @@ class Crashing(EmpiricalTriggerTestRunOperator):
         # Where the point is "unanswered", the test kills the process while it waits.
 
 
-def gate(dag_id: str, kind: type = EmpiricalTriggerTestRunOperator, **fields: Any) -> None:
-    with DAG(dag_id=dag_id, schedule=None, is_paused_upon_creation=False):
-        kind(
-            task_id="gate",
-            environment=dag_id,
-            poll_interval=1,
-            retries=2,
-            retry_delay=timedelta(seconds=1),
-            **fields,
-        )
-
+RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 
 for mode, fields in MODES.items():
-    gate(f"unsent-{mode}", Crashing, point="unsent", **fields)
-    gate(f"unanswered-{mode}", Crashing, point="unanswered", empirical_conn_id="mute", **fields)
-    gate(f"unsaved-{mode}", Crashing, point="unsaved", **fields)
-
-gate("again", **MODES["sync"])
-gate("deferred", **MODES["deferrable"])
-gate("ended", **MODES["sync"])
-gate("restarted", **MODES["sync"])
-
-with DAG(dag_id="shared", schedule=None, is_paused_upon_creation=False):
-    EmpiricalTriggerTestRunOperator.partial(
-        task_id="gate", environment="shared", key="shop 1.4.2", poll_interval=1, **MODES["sync"]
-    ).expand(metadata=[{"shop": number} for number in range(CROWD)])
+    gate(f"unsent-{mode}", Crashing, point="unsent", **fields, **RETRIES)
+    gate(
+        f"unanswered-{mode}",
+        Crashing,
+        point="unanswered",
+        empirical_conn_id="mute",
+        **fields,
+        **RETRIES,
+    )
+    gate(f"unsaved-{mode}", Crashing, point="unsaved", **fields, **RETRIES)

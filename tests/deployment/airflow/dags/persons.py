@@ -1,0 +1,11 @@
+"""Gates that a person ends, clears or marks: see `test_persons.py`."""
+
+from __future__ import annotations
+
+from making import DEFERRABLE, SYNC, gate
+
+for what in ("marked-failed", "marked-success", "cleared", "dag-failed"):
+    gate(f"{what}-deferred", **DEFERRABLE)
+for what in ("marked-failed", "cleared"):
+    gate(f"{what}-running", **SYNC)
+gate("cleared-after-success", **SYNC)
