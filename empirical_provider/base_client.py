@@ -20,7 +20,36 @@ from empirical_provider.outcomes import Answer, Body
 from empirical_provider.retry import Attempts
 from empirical_provider.settings import Settings, Timeouts
 
-__all__ = ["BaseClient"]
+__all__ = ["BaseClient", "settings_of"]
+
+
+def settings_of(
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    project_id: int | None = None,
+    project_slug: str | None = None,
+    dashboard_url: str | None = None,
+    timeout: float | Mapping[str, float] | Timeouts | None = None,
+    retry_for: float = 60.0,
+) -> Settings:
+    """Return what the arguments of a client come to, with what the environment adds."""
+    if api_key is None:
+        api_key = os.environ.get("EMPIRICALRUN_KEY")
+        if api_key is None:
+            raise InvalidRequestError(
+                "api_key is not given, and the environment variable EMPIRICALRUN_KEY is not "
+                "set either. Keys are made in the dashboard, under Settings, API keys."
+            )
+    return Settings.checked(
+        api_key=api_key,
+        base_url=base_url or os.environ.get("EMPIRICAL_BASE_URL") or None,
+        project_id=project_id,
+        project_slug=project_slug,
+        dashboard_url=dashboard_url,
+        timeout=timeout,
+        retry_for=retry_for,
+    )
 
 
 class BaseClient:
@@ -56,16 +85,9 @@ class BaseClient:
         Raises:
             InvalidRequestError: A value is not valid; the message names it, never the key.
         """
-        if api_key is None:
-            api_key = os.environ.get("EMPIRICALRUN_KEY")
-            if api_key is None:
-                raise InvalidRequestError(
-                    "api_key is not given, and the environment variable EMPIRICALRUN_KEY is not "
-                    "set either. Keys are made in the dashboard, under Settings, API keys."
-                )
-        self._settings = Settings.checked(
+        self._settings = settings_of(
             api_key=api_key,
-            base_url=base_url or os.environ.get("EMPIRICAL_BASE_URL") or None,
+            base_url=base_url,
             project_id=project_id,
             project_slug=project_slug,
             dashboard_url=dashboard_url,

@@ -5,7 +5,8 @@ Nothing here touches the network: a call is plain data, and its reader is a func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -22,16 +23,21 @@ from empirical_provider.models import (
 __all__ = [
     "Call",
     "RunList",
+    "Sighting",
     "cancel_test_run",
     "get_project",
     "get_test_run",
     "list_environments",
     "list_test_runs",
+    "look_at_runs",
     "rerun_test_run",
     "trigger",
 ]
 
 T = TypeVar("T")
+
+_MOST_PER_PAGE = 100
+"""The API's own limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,21 @@ class RunList:
     """One page of runs, and whether more may follow."""
 
     runs: tuple[TestRun, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What one page of the run list shows of the runs that were asked for.
+
+    Args:
+        runs: Those that it shows, by id.
+        oldest: The lowest id on the page; 0: it is empty.
+        more: Whether another page may follow.
+    """
+
+    runs: Mapping[int, TestRun]
+    oldest: int
     more: bool
 
 
@@ -167,11 +188,7 @@ def list_test_runs(page: int, **filters: Any) -> Call[RunList]:
             for place, item in enumerate(items)
             for where in [f"data.test_runs.items[{place}]"]
         )
-        pagination = answer.get("pagination")
-        pages = (
-            answers.integer(pagination, "total_pages") if isinstance(pagination, Mapping) else None
-        )
-        return RunList(runs=runs, more=len(runs) >= per_page if pages is None else page < pages)
+        return RunList(runs=runs, more=_more(answer, page, len(runs) >= per_page))
 
     return Call(
         asked="list the test runs",
@@ -179,6 +196,42 @@ def list_test_runs(page: int, **filters: Any) -> Call[RunList]:
         path="/api/test-runs",
         read=read,
         params={**params, "page": page},
+    )
+
+
+def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
+    """Read one page of the run list for what it tells of some runs.
+
+    It is read for many waits at once, so that an item which cannot be read is passed over: who
+    waits for that run asks for it by itself.
+    """
+
+    def read(answer: Any) -> Sighting:
+        data = answers.data_of(answer)
+        items = answers.array(
+            answers.mapping(data.get("test_runs"), "data.test_runs").get("items"),
+            "data.test_runs.items",
+        )
+        rows = [row for row in items if isinstance(row, Mapping)]
+        ids = [run_id for row in rows if (run_id := answers.integer(row, "id")) is not None]
+        runs: dict[int, TestRun] = {}
+        for row in rows:
+            if row.get("id") in wanted:
+                with suppress(answers.Unreadable):
+                    run = answers.test_run(row, "data.test_runs.items")
+                    runs[run.id] = run
+        return Sighting(
+            runs=runs,
+            oldest=min(ids, default=0),
+            more=_more(answer, page, len(items) >= _MOST_PER_PAGE),
+        )
+
+    return Call(
+        asked="list the test runs",
+        method="GET",
+        path="/api/test-runs",
+        read=read,
+        params={"per_page": _MOST_PER_PAGE, "page": page},
     )
 
 
@@ -229,6 +282,13 @@ def get_project(project_id: int) -> Call[Project]:
     )
 
 
+def _more(answer: Any, page: int, is_full: bool) -> bool:
+    """Say whether a page may follow, by what the answer tells or else by whether it is full."""
+    pagination = answer.get("pagination")
+    pages = answers.integer(pagination, "total_pages") if isinstance(pagination, Mapping) else None
+    return is_full if pages is None else page < pages
+
+
 _STATES = [state.value for state in TestRunState]
 
 
@@ -249,8 +309,10 @@ def _list_params(filters: Mapping[str, Any]) -> dict[str, str | int]:
             params[name] = checks.one_of(name, value, ("passed", "failed"))
         else:
             params[name] = checks.text(name, value)
-    if int(params["per_page"]) > 100:  # noqa: PLR2004  # the API's own limit
-        raise InvalidRequestError(f"per_page must be at most 100, not {params['per_page']}.")
+    if int(params["per_page"]) > _MOST_PER_PAGE:
+        raise InvalidRequestError(
+            f"per_page must be at most {_MOST_PER_PAGE}, not {params['per_page']}."
+        )
     return params
 
 

@@ -68,6 +68,14 @@ class EmpiricalHook(BaseHook):
 
         return EmpiricalClient(**{**_for_client(self._settings()), **changes})
 
+    async def aget_settings(self) -> dict[str, Any]:
+        """Return the settings of a client for the connection; they hold the API key.
+
+        Raises:
+            InvalidRequestError: The connection is incomplete or has an unknown extra.
+        """
+        return _for_client(await in_async(self._settings))
+
     async def aget_conn(self, **changes: Any) -> AsyncEmpiricalClient:
         """Return an async client for the connection, to be used as a context manager.
 
@@ -79,8 +87,7 @@ class EmpiricalHook(BaseHook):
         """
         from empirical_provider.client import AsyncEmpiricalClient
 
-        settings = await in_async(self._settings)
-        return AsyncEmpiricalClient(**{**_for_client(settings), **changes})
+        return AsyncEmpiricalClient(**{**await self.aget_settings(), **changes})
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the environments, which starts nothing, and say whether that worked."""

@@ -10,12 +10,15 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empirical_provider.airflow.events import event_of_error, event_of_verdict
 from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.versions import BaseTrigger, TriggerEvent
-from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.exceptions import AuthenticationError, EmpiricalError
+
+if TYPE_CHECKING:
+    from empirical_provider.verdict import Verdict
 
 __all__ = ["EmpiricalTestRunTrigger"]
 
@@ -98,23 +101,36 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> dict[str, Any]:
+        refused: tuple[dict[str, Any], AuthenticationError] | None = None
+        while True:
+            try:
+                settings = await self._hook.aget_settings()
+                if refused is not None and refused[0] == settings:
+                    return event_of_error(refused[1])
+                return event_of_verdict(await self._verdict(settings))
+            except AuthenticationError as error:
+                refused = settings, error
+                # The key may have been replaced meanwhile: the connection is read anew.
+                self._hook = EmpiricalHook(self.empirical_conn_id)
+            except EmpiricalError as error:
+                return event_of_error(error)
+
+    async def _verdict(self, settings: dict[str, Any]) -> Verdict:
+        """Wait together with all triggers of this triggerer that use the same settings."""
+        from empirical_provider.polling import shared_client
         from empirical_provider.wait import await_for_test_run
 
         start = self.start_deadline
-        try:
-            async with await self._hook.aget_conn() as client:
-                verdict = await await_for_test_run(
-                    client,
-                    self.test_run_id,
-                    policy=self.policy,
-                    poll_interval=self.poll_interval,
-                    timeout=self.deadline - self.started_at,
-                    start_timeout=None if start is None else start - self.started_at,
-                    elapsed=max(0.0, time.time() - self.started_at),
-                )
-        except EmpiricalError as error:
-            return event_of_error(error)
-        return event_of_verdict(verdict)
+        async with shared_client(self.test_run_id, **settings) as client:
+            return await await_for_test_run(
+                client,
+                self.test_run_id,
+                policy=self.policy,
+                poll_interval=self.poll_interval,
+                timeout=self.deadline - self.started_at,
+                start_timeout=None if start is None else start - self.started_at,
+                elapsed=max(0.0, time.time() - self.started_at),
+            )
 
     async def on_kill(self) -> None:
         """Cancel the run: a person has ended the task. One call, within 3 s."""

@@ -20,6 +20,7 @@ from empirical_provider import (
 from empirical_provider.airflow.events import event_of_error, verdict_of
 from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
+from empirical_provider.emulator import Emulator
 from tests.airflow.standins import (
     AirflowFailException,
     TaskDeferred,
@@ -33,8 +34,6 @@ from tests.airflow.standins import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from empirical_provider.emulator import Emulator
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -176,6 +175,38 @@ def test_what_waiting_cannot_mend_is_an_event_of_its_own(  # noqa: PLR0917  # a 
         verdict_of(event)
     with pytest.raises(AirflowFailException, match=f"answered {status}"):
         gate().execute_complete(context_of(TaskInstance()), event)
+
+
+def test_a_key_that_is_replaced_in_the_connection_takes_effect(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait whose key is refused reads the connection anew, and goes on with another key."""
+
+    def use(key: str) -> None:
+        fields = {**connection, "host": service.url, "password": key}
+        monkeypatch.setenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT", json.dumps(fields))
+
+    async def wait(run_id: int) -> Any:
+        now = time.time()
+        trigger = EmpiricalTestRunTrigger(
+            test_run_id=run_id,
+            empirical_conn_id="empirical_default",
+            started_at=now,
+            deadline=now + 60,
+            poll_interval=0.02,
+        )
+        async with running(trigger, service) as waiting:
+            use("new")
+            service.revoke("old")
+            service.set_state(run_id, "ended")
+            return (await waiting).payload
+
+    with Emulator(api_keys=["old", "new"], environments={"staging": "stuck"}) as service:
+        use("old")
+        with EmpiricalClient(api_key="old", base_url=service.url) as client:
+            run_id = client.trigger(TestRunRequest(environment="staging")).id
+        event = asyncio.run(wait(run_id))
+    assert event["verdict"]["outcome"] == "passed"
 
 
 def test_a_run_that_is_not_found_at_first_is_waited_for(
