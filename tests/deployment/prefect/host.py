@@ -206,10 +206,22 @@ class Deployment:
         """Cancel a flow run, as a person does in the browser."""
         self._set_state(flow_run_id, type="CANCELLING", name="Cancelling")
 
-    def retry(self, flow_run_id: UUID) -> None:
-        """Retry a flow run, as a person does in the browser."""
-        told = "Retry from the UI"
-        self._set_state(flow_run_id, type="SCHEDULED", name="AwaitingRetry", message=told)
+    def retry(self, flow_run_id: UUID, limit: float = 120.0) -> None:
+        """Retry a flow run, as a person does in the browser, until it runs again.
+
+        Prefect's worker tells of a crash twice, and the second word may undo a retry that has not
+        begun: then a person does it again.
+        """
+        ran = self.states(flow_run_id).count("Running")
+        again = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+
+        def runs() -> bool:
+            if self.state(flow_run_id).name == "Crashed":
+                self._set_state(flow_run_id, **again)
+            return self.states(flow_run_id).count("Running") > ran
+
+        self._set_state(flow_run_id, **again)
+        until(f"flow run {flow_run_id} runs again", runs, limit)
 
     def states(self, flow_run_id: UUID) -> list[str]:
         """Return the names of all states that a flow run was in, oldest first."""
