@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,17 @@ def serving(environments: dict[str, str]) -> Service:
     service = Service(api_keys=[KEY], environments=environments, advance="time", state_seconds=1.0)
     service.behave(echo_in_detail=service.behaviour.echo_in_detail | {"metadata"})
     return service
+
+
+@contextmanager
+def started(deployment: Deployment, environments: dict[str, str]) -> Iterator[Service]:
+    """Start the DAG of each environment's name; yield the service that they go by.
+
+    Args:
+        deployment: Where they run; its default connection leads to the service from now on.
+        environments: How the runs of each environment end.
+    """
+    with serving(environments) as service:
+        deployment.connect("empirical_default", password=KEY, host=service.url)
+        deployment.trigger(*environments)
+        yield service

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.deployment.airflow.conftest import KEY, serving
+from tests.deployment.airflow.conftest import started
 from tests.deployment.airflow.host import seconds
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def service(deployment: Deployment) -> Iterator[Service]:
     """Return the service of these DAGs, all of which have been started."""
-    with serving(ENDS) as service:
-        deployment.connect("empirical_default", password=KEY, host=service.url)
-        deployment.trigger(*ENDS)
+    with started(deployment, ENDS) as service:
         yield service
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.deployment.airflow.conftest import KEY, serving
+from tests.deployment.airflow.conftest import started
 from tests.deployment.airflow.host import AIRFLOW
 from tests.deployment.processes import until
 
@@ -41,9 +41,7 @@ tells_triggers = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def service(deployment: Deployment) -> Iterator[Service]:
     """Return the service of these DAGs, all of which have been started."""
-    with serving(ENDS) as service:
-        deployment.connect("empirical_default", password=KEY, host=service.url)
-        deployment.trigger(*ENDS)
+    with started(deployment, ENDS) as service:
         yield service
 
 
