@@ -45,18 +45,19 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # Check it
 
 # Several suites run at the same time, as they mostly wait. Those that take longest go first.
+SUITES := test-prefect test-airflow test-core types lint
 parallel = $(MAKE) --no-print-directory --output-sync=target
 
 test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
 	@rm -rf .results
-	@$(parallel) -j3 lint types $(NEWEST:%=test-%) SELECT=
+	@$(parallel) -j3 $(SUITES) SELECT=
 	@$(parallel) -j2 deployment-airflow deployment-prefect
 	@$(MAKE) --no-print-directory table
 
 test-quick:  ## Lint, types, and all tests on the newest hosts that take no minutes and no deployment
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
-	@$(parallel) -j3 test-prefect test-core test-airflow types lint SELECT='not slow'
+	@$(parallel) -j3 $(SUITES) SELECT='not slow'
 
 test-matrix:  ## The other versions of Airflow and Prefect, as deployments; then the table of all
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(OTHERS))
