@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +53,19 @@ class Service(Emulator):
         return [body["environment"] for body in bodies].count(environment)
 
     def looks(self, environment: str) -> int:
-        """Return how often the runs of an environment were looked at."""
+        """Return how often the runs of an environment were read one by one, as a worker does."""
         asked = [each.path for each in self.requests if each.endpoint == "get_test_run"]
         return sum(asked.count(f"/api/test-runs/{run.id}") for run in self.runs_in(environment))
+
+    def watched(self, environment: str) -> int:
+        """Return how often triggers looked at the runs of an environment: by a list, too.
+
+        Triggers that wait together read lists; nobody else does without a retry or a shared key.
+        """
+        created = [datetime.fromisoformat(run.created_at) for run in self.runs_in(environment)]
+        since = min(created).timestamp() if created else math.inf
+        lists = [each.at for each in self.requests if each.endpoint == "list_test_runs"]
+        return self.looks(environment) + sum(at > since for at in lists)
 
     def cancels(self, environment: str) -> int:
         """Return how often the runs of an environment were asked to be cancelled."""

@@ -139,11 +139,11 @@ def test_a_trigger_does_not_wait(deployment: Deployment, service: Service) -> No
 @pytest.mark.scenario("gate, deferrable: triggerer SIGKILL")
 def test_a_killed_triggerer_is_survived(deployment: Deployment, service: Service) -> None:
     """A triggerer that is started again after a kill goes on waiting; the run is left alone."""
-    until("the trigger waits", lambda: service.looks("triggerer-killed") > 2, 120)
+    until("the trigger waits", lambda: service.watched("triggerer-killed") > 2, 120)
     deployment.kill("triggerer", signal.SIGKILL)
-    looks = service.looks("triggerer-killed")
+    looks = service.watched("triggerer-killed")
     deployment.again("triggerer")
-    until("it waits again", lambda: service.looks("triggerer-killed") > looks + 1, 90)
+    until("it waits again", lambda: service.watched("triggerer-killed") > looks + 1, 90)
     run = service.the_run_in("triggerer-killed")
     assert (run.state, service.cancels("triggerer-killed")) == ("started", 0)
     service.set_state(run.id, "ended")

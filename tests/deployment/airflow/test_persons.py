@@ -45,6 +45,13 @@ def service(deployment: Deployment) -> Iterator[Service]:
         yield service
 
 
+def trigger_waits(deployment: Deployment, service: Service, dag_id: str) -> None:
+    """Wait until a trigger waits for a gate's run: one that is not running yet cannot be told."""
+    until("a triggerer has it", lambda: deployment.tasks(dag_id)[0]["triggerer_job"], 150)
+    seen = service.watched(dag_id)
+    until("it looks at the run", lambda: service.watched(dag_id) > seen + 1)
+
+
 MARKS: dict[str, tuple[Callable[[Deployment, str], None], str, str]] = {
     # what a person does, the state of the task, the state of the DAG run
     "marked-failed": (lambda airflow, dag: airflow.set_state(dag, "failed"), "failed", "failed"),
@@ -72,8 +79,7 @@ def test_who_ends_a_deferred_gate_cancels_its_run(
     """The remote run is cancelled at once, by one request; the states are what the person wants."""
     mark, state, dag_state = MARKS[what]
     dag_id = f"{what}-deferred"
-    # A trigger that is not running yet cannot be told.
-    until("the trigger looks at the run", lambda: service.looks(dag_id) > 1, 150)
+    trigger_waits(deployment, service, dag_id)
     assert deployment.states(dag_id) == ["deferred"]
     mark(deployment, dag_id)
     began = time.monotonic()
@@ -92,7 +98,7 @@ def test_a_clear_of_a_deferred_gate_starts_a_fresh_run(
 ) -> None:
     """The old run is cancelled, where Airflow tells the trigger; the gate opens on the new one."""
     dag_id = "cleared-deferred"
-    until("the trigger looks at the run", lambda: service.looks(dag_id) > 1, 150)
+    trigger_waits(deployment, service, dag_id)
     deployment.clear(dag_id)
     until("there is a second run", lambda: len(service.runs_in(dag_id)) > 1, 60)
     first, second = service.runs_in(dag_id)

@@ -48,14 +48,14 @@ def two(address: str, service: Service) -> Iterator[Deployment]:
         airflow.set_variable("flavour", SECRET)
         airflow.connect("empirical_default", password=KEY, host=service.url)
         airflow.trigger(*GATES)
-        until("all wait", lambda: all(service.looks(dag_id) > 1 for dag_id in GATES), 120)
+        until("all wait", lambda: all(service.watched(dag_id) > 1 for dag_id in GATES), 120)
         yield airflow
 
 
 def goes_on(service: Service, dag_id: str) -> None:
     """Wait until the run of a gate is looked at again."""
-    looks = service.looks(dag_id)
-    until("it is looked at again", lambda: service.looks(dag_id) > looks + 1, 90)
+    looks = service.watched(dag_id)
+    until("it is looked at again", lambda: service.watched(dag_id) > looks + 1, 90)
     assert (service.the_run_in(dag_id).state, service.cancels(dag_id)) == ("started", 0)
 
 
