@@ -6,7 +6,6 @@ field, the type that was given and what is allowed. A value is named only where 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -131,6 +130,8 @@ def known_keys(field: str, given: Iterable[str], known: Sequence[str]) -> None:
     """Refuse names that nothing here knows, with the nearest known one as a hint."""
     for key in given:
         if key not in known:
+            import difflib  # noqa: PLC0415  # only for a message
+
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InvalidRequestError(

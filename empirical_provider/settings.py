@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from urllib.parse import quote, urlsplit
 
 from empirical_provider import checks
+from empirical_provider.addresses import (
+    DEFAULT_BASE_URL,
+    dashboard_of,
+    is_loopback,
+    service_url,
+)
 from empirical_provider.exceptions import InvalidRequestError
 
-__all__ = ["DEFAULT_BASE_URL", "Settings", "Timeouts"]
-
-DEFAULT_BASE_URL = "https://dash.empirical.run"
-"""Answers the API and shows the dashboard."""
-
-_DASHBOARD_OF = {"https://api.empirical.run": DEFAULT_BASE_URL}
-"""API hosts whose dashboard lives elsewhere; every other host is taken to show its own."""
+__all__ = ["Settings", "Timeouts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,7 @@ class Settings:
         retry_for: float,
     ) -> Settings:
         """Check every value as a user gave it; raise `InvalidRequestError` naming the bad one."""
-        base = _service_url("base_url", DEFAULT_BASE_URL if base_url is None else base_url)
+        base = service_url("base_url", DEFAULT_BASE_URL if base_url is None else base_url)
         return cls(
             api_key=_api_key(api_key),
             base_url=base,
@@ -90,9 +89,9 @@ class Settings:
             project_slug=None
             if project_slug is None
             else checks.text("project_slug", project_slug),
-            dashboard_url=_DASHBOARD_OF.get(base, base)
+            dashboard_url=dashboard_of(base)
             if dashboard_url is None
-            else _service_url("dashboard_url", dashboard_url),
+            else service_url("dashboard_url", dashboard_url),
             timeouts=Timeouts.of(timeout),
             retry_for=0.0 if retry_for == 0 else checks.number("retry_for", retry_for),
         )
@@ -105,7 +104,7 @@ class Settings:
     @property
     def is_loopback(self) -> bool:
         """Whether the service runs on this machine."""
-        return _is_loopback(urlsplit(self.base_url).hostname or "")
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
     def test_run_url(self, run_id: int, project_slug: str) -> str:
         """Return the dashboard page of a run."""
@@ -121,30 +120,3 @@ def _api_key(value: object) -> str:
             "break or another character that cannot be part of a key."
         )
     return key
-
-
-def _service_url(field_name: str, value: object) -> str:
-    """Require https (http only on this machine), and nothing but host, port and path."""
-    url = checks.http_url(field_name, value)
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
-        raise InvalidRequestError(f"{field_name} must not hold credentials.")
-    if parts.query or parts.fragment or url.endswith(("?", "#")):
-        raise InvalidRequestError(f"{field_name} must not have a query or a fragment.")
-    try:
-        parts.port  # noqa: B018  # reading it is what checks it
-    except ValueError:
-        raise InvalidRequestError(f"{field_name} has a port that is no port number.") from None
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
-        raise InvalidRequestError(
-            f"{field_name} must use https; http is allowed only for this machine "
-            f"(127.0.0.1, localhost, [::1]), not for {parts.hostname!r}."
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

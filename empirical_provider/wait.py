@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from empirical_provider import checks
@@ -13,14 +12,14 @@ from empirical_provider.exceptions import AuthenticationError, EmpiricalError, N
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import GatePolicy
 from empirical_provider.verdict import Verdict, judge
+from empirical_provider.wait_options import WaitOptions
 
 if TYPE_CHECKING:
-    # Not loaded here: hosts check options where no request is sent, such as in a DAG's file.
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
     Logger = logging.Logger | logging.LoggerAdapter[Any]
 
-__all__ = ["Wait", "WaitOptions", "await_for_test_run", "wait_for_test_run"]
+__all__ = ["Wait", "await_for_test_run", "wait_for_test_run"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,38 +27,6 @@ _NOT_FOUND_GRACE = 60.0
 """Seconds during which a run may not be found yet: it was started a moment ago."""
 
 _NOT_STARTED = (TestRunState.PENDING, TestRunState.QUEUED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitOptions:
-    """How to wait for a run, checked: for hosts that take this long before they wait.
-
-    Args:
-        policy: What the verdict goes by: a `GatePolicy`, a mapping of its fields, or the default.
-        poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
-        timeout: Seconds after which to stop waiting; default 7200.
-        start_timeout: Seconds within which the run must leave pending and queued; default None:
-            any. 0 is refused.
-
-    Raises:
-        InvalidRequestError: A value is not valid; the message names it.
-    """
-
-    policy: GatePolicy | Mapping[str, Any] | None = None
-    poll_interval: float = 10.0
-    timeout: float = 7200.0
-    start_timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "policy", GatePolicy.of(self.policy))
-        for name in ("poll_interval", "timeout", "start_timeout"):
-            value = getattr(self, name)
-            if value is not None or name != "start_timeout":
-                object.__setattr__(self, name, checks.number(name, value))
-
-    def as_arguments(self) -> dict[str, Any]:
-        """Return the options the way `wait_for_test_run` takes them."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 class Wait:

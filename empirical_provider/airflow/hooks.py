@@ -113,7 +113,7 @@ class EmpiricalHook(BaseHook):
     def _read(self, connection: Any) -> dict[str, Any]:
         """Turn a connection into settings; whatever it holds that is not known is refused."""
         from empirical_provider import checks
-        from empirical_provider.settings import DEFAULT_BASE_URL
+        from empirical_provider.addresses import DEFAULT_BASE_URL
 
         where = f"Connection {self.empirical_conn_id!r}"
         if not connection.password:

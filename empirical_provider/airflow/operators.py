@@ -17,7 +17,7 @@ from empirical_provider.airflow.versions import (
 from empirical_provider.airflow.waiting import WaitsForTestRun, final
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import AFTER_RED, GatePolicy
-from empirical_provider.wait import WaitOptions
+from empirical_provider.wait_options import WaitOptions
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.branching import EmpiricalBranchOperator

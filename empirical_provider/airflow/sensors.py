@@ -19,7 +19,7 @@ from empirical_provider.airflow.versions import (
 from empirical_provider.airflow.waiting import WaitsForTestRun, final
 from empirical_provider.exceptions import GateClosedError, InvalidRequestError
 from empirical_provider.policy import GatePolicy
-from empirical_provider.wait import WaitOptions
+from empirical_provider.wait_options import WaitOptions
 
 __all__ = ["EmpiricalTestRunSensor"]
 

@@ -1,21 +1,23 @@
 """Empirical on Prefect: blocks with the API key and with what to run, and tasks that gate a flow.
 
-Prefect imports this in every process that looks up a block, so it stays light: the HTTP client is
-imported when something is sent, and the ready flow when it is asked for.
+Prefect imports this in every process that looks up a block, so only the blocks are loaded with it.
+The tasks and the ready flow are loaded when they are asked for, and the HTTP client when something
+is sent.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
-from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
 from empirical_provider.prefect.credentials import EmpiricalCredentials
-from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
 from empirical_provider.prefect.job import EmpiricalTestJob
 from empirical_provider.prefect.job_run import EmpiricalTestJobRun
-from empirical_provider.prefect.running import arun_tests, run_tests
-from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
 
 if TYPE_CHECKING:
+    from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
     from empirical_provider.prefect.flows import run_empirical_tests
+    from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
+    from empirical_provider.prefect.running import arun_tests, run_tests
+    from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
 
 __all__ = [
     "EmpiricalCredentials",
@@ -31,12 +33,27 @@ __all__ = [
     "wait_for_test_run",
 ]
 
+_HOME_OF = {
+    "arun_tests": "running",
+    "atrigger_test_run": "tasks",
+    "await_for_test_run": "gate",
+    "cancel_test_runs_on_cancellation": "cancelling",
+    "run_empirical_tests": "flows",
+    "run_tests": "running",
+    "trigger_test_run": "tasks",
+    "wait_for_test_run": "gate",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Load the ready flow on first use: making a flow takes as long as all the rest here."""
-    if name != "run_empirical_tests":
+    """Load a task or the ready flow from its module on first use."""
+    home = _HOME_OF.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from empirical_provider.prefect.flows import run_empirical_tests
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
 
-    globals()[name] = run_empirical_tests
-    return run_empirical_tests
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

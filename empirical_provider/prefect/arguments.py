@@ -15,7 +15,7 @@ from empirical_provider import checks
 
 if TYPE_CHECKING:
     from empirical_provider.request import TestRunRequest
-    from empirical_provider.wait import WaitOptions
+    from empirical_provider.wait_options import WaitOptions
 
 __all__ = ["context_metadata", "request_of", "run_id_of", "waiting_of"]
 
@@ -49,7 +49,7 @@ def waiting_of(arguments: Mapping[str, Any]) -> WaitOptions:
     Raises:
         InvalidRequestError: An argument is not valid; the message names it.
     """
-    from empirical_provider.wait import WaitOptions
+    from empirical_provider.wait_options import WaitOptions
 
     return WaitOptions(**{each.name: arguments[each.name] for each in fields(WaitOptions)})
 

@@ -9,7 +9,7 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from empirical_provider import checks
-from empirical_provider.settings import DEFAULT_BASE_URL, Settings
+from empirical_provider.addresses import DEFAULT_BASE_URL
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
@@ -111,6 +111,8 @@ class EmpiricalCredentials(CredentialsBlock):
 
     @model_validator(mode="after")
     def _refuse_bad_values(self) -> Self:
+        from empirical_provider.settings import Settings
+
         Settings.checked(**self._client_options(), retry_for=0)
         return self
 

@@ -10,8 +10,8 @@ from prefect.states import Completed
 
 from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
 from empirical_provider.prefect.credentials import EmpiricalCredentials
+from empirical_provider.prefect.job import AfterRed
 from empirical_provider.prefect.running import run_tests
-from empirical_provider.prefect.tasks import AfterRed
 
 __all__ = ["run_empirical_tests"]
 

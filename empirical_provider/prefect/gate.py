@@ -26,7 +26,7 @@ from empirical_provider.prefect.tasks import may_pass
 if TYPE_CHECKING:
     from empirical_provider.prefect.tasks import Policy
     from empirical_provider.verdict import Verdict
-    from empirical_provider.wait import WaitOptions
+    from empirical_provider.wait_options import WaitOptions
 
 __all__ = ["await_for_test_run", "await_verdict", "wait_for_test_run", "wait_for_verdict"]
 

@@ -7,7 +7,7 @@ like any other.
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from prefect.blocks.abstract import JobBlock
 from pydantic import ConfigDict, Field, HttpUrl, model_validator
@@ -16,15 +16,13 @@ from empirical_provider import checks
 from empirical_provider.prefect.arguments import run_id_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials, known_fields_only
 from empirical_provider.prefect.job_run import EmpiricalTestJobRun
-from empirical_provider.prefect.tasks import AfterRed, atrigger_test_run, trigger_test_run
 
-__all__ = ["EmpiricalTestJob"]
+__all__ = ["AfterRed", "EmpiricalTestJob"]
+
+AfterRed = Literal["fail", "rerun_failed", "rerun_all"]
 
 _OF_THE_JOB = {"credentials", "policy"}
-_CHANGES = [
-    name for name in inspect.signature(trigger_test_run.fn).parameters if name not in _OF_THE_JOB
-]
-"""What can be given for one run: all that the task takes but what only the block says."""
+"""What only the block says; all else that the task takes can be given for one run."""
 
 
 class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] registers a block
@@ -107,7 +105,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
 
     @model_validator(mode="after")
     def _refuse_bad_values(self) -> Self:
-        from empirical_provider.wait import WaitOptions
+        from empirical_provider.wait_options import WaitOptions
 
         checks.text("environment", self.environment)
         if self.tags:  # a form gives an empty list for none
@@ -123,7 +121,10 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         }
 
     def _request(self, changes: dict[str, Any]) -> dict[str, Any]:
-        checks.known_keys("trigger", changes, _CHANGES)
+        from empirical_provider.prefect.tasks import trigger_test_run
+
+        parameters = inspect.signature(trigger_test_run.fn).parameters
+        checks.known_keys("trigger", changes, [n for n in parameters if n not in _OF_THE_JOB])
         saved = {
             "environment": self.environment,
             "tags": self.tags or None,
@@ -152,11 +153,15 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         Raises:
             EmpiricalError: Whatever `trigger_test_run` raises.
         """
+        from empirical_provider.prefect.tasks import trigger_test_run
+
         run = trigger_test_run(**self._request(changes))
         return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
 
     async def atrigger(self, **changes: Any) -> EmpiricalTestJobRun:
         """Do what `trigger` does, for use with ``await``."""
+        from empirical_provider.prefect.tasks import atrigger_test_run
+
         run = await atrigger_test_run(**self._request(changes))
         return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
 

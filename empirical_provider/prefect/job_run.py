@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from prefect.blocks.abstract import JobRun
 
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError, GateClosedError
-from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
 
 if TYPE_CHECKING:
     from empirical_provider.models import TestRun
@@ -83,11 +82,15 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
             GateClosedError: The gate stays closed; `fetch_result` gives the verdict all the same.
             EmpiricalError: Whatever else `wait_for_test_run` raises.
         """
+        from empirical_provider.prefect.gate import wait_for_test_run
+
         with self._remembering():
             self._verdict = wait_for_test_run(**self._arguments(cancel_on_cancellation))
 
     async def await_for_completion(self, *, cancel_on_cancellation: bool | None = None) -> None:
         """Do what `wait_for_completion` does, for use with ``await``."""
+        from empirical_provider.prefect.gate import await_for_test_run
+
         with self._remembering():
             self._verdict = await await_for_test_run(**self._arguments(cancel_on_cancellation))
 

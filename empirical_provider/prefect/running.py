@@ -28,7 +28,8 @@ from empirical_provider.prefect.tasks import may_pass
 
 if TYPE_CHECKING:
     from empirical_provider.models import Build, Concurrency
-    from empirical_provider.prefect.tasks import AfterRed, Overrides, Policy
+    from empirical_provider.prefect.job import AfterRed
+    from empirical_provider.prefect.tasks import Overrides, Policy
 
 __all__ = ["arun_tests", "run_tests"]
 

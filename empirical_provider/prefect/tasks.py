@@ -7,7 +7,7 @@ attempt is found in `durable`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.prefect.credentials import EmpiricalCredentials
+from empirical_provider.prefect.job import AfterRed
 from empirical_provider.prefect.starting import astart, start
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     )
     Policy = GatePolicy | Mapping[str, Any]
 
-__all__ = ["AfterRed", "atrigger_test_run", "may_pass", "trigger_test_run"]
-
-AfterRed = Literal["fail", "rerun_failed", "rerun_all"]
+__all__ = ["atrigger_test_run", "may_pass", "trigger_test_run"]
 
 
 def may_pass(_task: Any, _task_run: TaskRun, state: State[Any]) -> bool:

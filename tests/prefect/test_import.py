@@ -6,13 +6,15 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 
+import pytest
+
 import empirical_provider.prefect
 
 
 def test_the_import_is_light() -> None:
-    """In a fresh process the import brings neither the HTTP client nor anything but our modules."""
+    """In a fresh process the import brings the blocks, and nothing of ours or others besides."""
     code = (
-        "import sys; from prefect import flow, get_client, task; before = set(sys.modules);"
+        "import sys; import prefect; before = set(sys.modules);"
         "import empirical_provider.prefect; print(*sorted(set(sys.modules) - before))"
     )
     answer = subprocess.run(  # noqa: S603
@@ -21,24 +23,25 @@ def test_the_import_is_light() -> None:
 
     assert set(answer.stdout.split()) == {
         "empirical_provider",
+        "empirical_provider.addresses",
         "empirical_provider.checks",
         "empirical_provider.exceptions",
         "empirical_provider.prefect",
         "empirical_provider.prefect.arguments",
-        "empirical_provider.prefect.calls",
-        "empirical_provider.prefect.cancelling",
         "empirical_provider.prefect.credentials",
-        "empirical_provider.prefect.durable",
-        "empirical_provider.prefect.gate",
         "empirical_provider.prefect.job",
         "empirical_provider.prefect.job_run",
-        "empirical_provider.prefect.report",
-        "empirical_provider.prefect.running",
-        "empirical_provider.prefect.showing",
-        "empirical_provider.prefect.starting",
-        "empirical_provider.prefect.tasks",
-        "empirical_provider.settings",
     }
+
+
+def test_every_public_name_can_be_imported() -> None:
+    """What is loaded on first use is there, by its own name, and nothing else pretends to be."""
+    for name in empirical_provider.prefect.__all__:
+        value = getattr(empirical_provider.prefect, name)
+        assert getattr(value, "fn", value).__name__ == name
+    assert set(empirical_provider.prefect.__all__) <= set(dir(empirical_provider.prefect))
+    with pytest.raises(AttributeError, match="no attribute 'rerun_tests'"):
+        empirical_provider.prefect.rerun_tests  # noqa: B018
 
 
 def test_prefect_finds_the_collection() -> None:

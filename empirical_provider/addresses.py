@@ -1,0 +1,50 @@
+"""Where the service is by default, and which addresses may stand in for it."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from empirical_provider import checks
+from empirical_provider.exceptions import InvalidRequestError
+
+__all__ = ["DEFAULT_BASE_URL", "dashboard_of", "is_loopback", "service_url"]
+
+DEFAULT_BASE_URL = "https://dash.empirical.run"
+"""Answers the API and shows the dashboard."""
+
+_DASHBOARD_OF = {"https://api.empirical.run": DEFAULT_BASE_URL}
+"""API hosts whose dashboard lives elsewhere; every other host is taken to show its own."""
+
+
+def dashboard_of(base_url: str) -> str:
+    """Return the address of the dashboard that shows what an API answers about."""
+    return _DASHBOARD_OF.get(base_url, base_url)
+
+
+def service_url(field_name: str, value: object) -> str:
+    """Require https (http only on this machine), and nothing but host, port and path."""
+    url = checks.http_url(field_name, value)
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise InvalidRequestError(f"{field_name} must not hold credentials.")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise InvalidRequestError(f"{field_name} must not have a query or a fragment.")
+    try:
+        parts.port  # noqa: B018  # reading it is what checks it
+    except ValueError:
+        raise InvalidRequestError(f"{field_name} has a port that is no port number.") from None
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise InvalidRequestError(
+            f"{field_name} must use https; http is allowed only for this machine "
+            f"(127.0.0.1, localhost, [::1]), not for {parts.hostname!r}."
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

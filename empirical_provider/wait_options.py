@@ -1,0 +1,48 @@
+"""How to wait for a run, as users say it.
+
+On its own, because hosts check it where no request is sent, such as in every process that parses
+a DAG: those do not load the models of the API's answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from empirical_provider import checks
+from empirical_provider.policy import GatePolicy
+
+__all__ = ["WaitOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitOptions:
+    """How to wait for a run, checked: for hosts that take this long before they wait.
+
+    Args:
+        policy: What the verdict goes by: a `GatePolicy`, a mapping of its fields, or the default.
+        poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
+        timeout: Seconds after which to stop waiting; default 7200.
+        start_timeout: Seconds within which the run must leave pending and queued; default None:
+            any. 0 is refused.
+
+    Raises:
+        InvalidRequestError: A value is not valid; the message names it.
+    """
+
+    policy: GatePolicy | Mapping[str, Any] | None = None
+    poll_interval: float = 10.0
+    timeout: float = 7200.0
+    start_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policy", GatePolicy.of(self.policy))
+        for name in ("poll_interval", "timeout", "start_timeout"):
+            value = getattr(self, name)
+            if value is not None or name != "start_timeout":
+                object.__setattr__(self, name, checks.number(name, value))
+
+    def as_arguments(self) -> dict[str, Any]:
+        """Return the options the way `wait_for_test_run` takes them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
