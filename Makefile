@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 LOCK_ARGS ?=
 
 UV_VERSION := 0.13.9
@@ -11,7 +12,8 @@ UV := .tools/uv-$(UV_VERSION)/bin/uv
 # and the others that are supported.
 NEWEST := core airflow prefect
 OTHERS := airflow-2.11 airflow-3.0 airflow-3.1 airflow-3.2 airflow-3.4 prefect-3.6
-ENVS := $(NEWEST) $(OTHERS)
+PEERS := airflow-peers prefect-peers
+ENVS := $(NEWEST) $(OTHERS) $(PEERS)
 ready = $(1:%=.venvs/%/.ready)
 
 # The environments are built by this interpreter. Airflow 2.11 and 3.0 stop at Python 3.12, and 3.1 at
@@ -22,7 +24,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser screenshots envs lint types lock clean \
+.PHONY: help demo test test-quick test-matrix test-browser screenshots bench envs lint types lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
@@ -69,6 +71,12 @@ test-browser: $(call ready,airflow prefect) | debian-chromium  ## What a person 
 
 screenshots: test-browser  ## The pictures in docs/images/, made anew by the tests in the browser
 	.venvs/core/bin/python tools/screenshots.py
+
+bench: $(call ready,$(PEERS))  ## What it costs, beside the peers, in benchmarks/results.md: nothing else should run
+	@for env in $(PEERS); do $(UV) pip install --quiet --python .venvs/$$env --no-deps --no-build-isolation \
+		--reinstall --refresh-package empirical-provider --compile-bytecode . || exit; done
+	.venvs/airflow-peers/bin/python benchmarks/bench.py $(BENCH_ARGS) \
+		--airflow-python .venvs/airflow-peers/bin/python --prefect-python .venvs/prefect-peers/bin/python
 
 table: $(call ready,core)  ## What became of each scenario on each version, as last tested
 	@.venvs/core/bin/python tools/table.py

@@ -22,6 +22,10 @@ from empirical_provider.settings import Settings, Timeouts
 
 __all__ = ["BaseClient", "settings_of"]
 
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=50.0)
+"""As httpx has them, but for connections that live from one look at a run to the next. Servers and
+balancers are known to close what has been idle for 60 s and more."""
+
 
 def settings_of(
     *,
@@ -122,11 +126,14 @@ class BaseClient:
             "base_url": self._settings.base_url,
             "headers": headers,
             "follow_redirects": False,
+            "limits": _LIMITS,
             "trust_env": not self._settings.is_loopback,  # no proxy stands before this machine
         }
         if self._settings.base_url.startswith("http://"):
             # Nothing is encrypted here; reading the authorities would take longer than the request.
             options["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        elif self._settings.is_loopback:
+            options["verify"] = httpx.create_ssl_context()  # SSL_CERT_FILE counts here as elsewhere
         return options
 
     def _seconds(self, call: Call[Any]) -> float:

@@ -178,11 +178,7 @@ def list_test_runs(page: int, **filters: Any) -> Call[RunList]:
     per_page = int(params["per_page"])
 
     def read(answer: Any) -> RunList:
-        data = answers.data_of(answer)
-        holder = answers.mapping(data.get("test_runs"), "data.test_runs")
-        items = answers.array(holder.get("items"), "data.test_runs.items")
-        project = data.get("project")
-        slug = answers.text(project, "slug") if isinstance(project, Mapping) else None
+        items, slug = _listed(answer)
         runs = tuple(
             replace(answers.test_run(answers.mapping(item, where), where), project_slug=slug)
             for place, item in enumerate(items)
@@ -199,6 +195,15 @@ def list_test_runs(page: int, **filters: Any) -> Call[RunList]:
     )
 
 
+def _listed(answer: Any) -> tuple[list[Any], str | None]:
+    """Return the items of a page of runs, and the slug of their project."""
+    data = answers.data_of(answer)
+    holder = answers.mapping(data.get("test_runs"), "data.test_runs")
+    project = data.get("project")
+    slug = answers.text(project, "slug") if isinstance(project, Mapping) else None
+    return answers.array(holder.get("items"), "data.test_runs.items"), slug
+
+
 def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
     """Read one page of the run list for what it tells of some runs.
 
@@ -207,11 +212,7 @@ def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
     """
 
     def read(answer: Any) -> Sighting:
-        data = answers.data_of(answer)
-        items = answers.array(
-            answers.mapping(data.get("test_runs"), "data.test_runs").get("items"),
-            "data.test_runs.items",
-        )
+        items, slug = _listed(answer)
         rows = [row for row in items if isinstance(row, Mapping)]
         ids = [run_id for row in rows if (run_id := answers.integer(row, "id")) is not None]
         runs: dict[int, TestRun] = {}
@@ -219,7 +220,7 @@ def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
             if row.get("id") in wanted:
                 with suppress(answers.Unreadable):
                     run = answers.test_run(row, "data.test_runs.items")
-                    runs[run.id] = run
+                    runs[run.id] = replace(run, project_slug=slug)
         return Sighting(
             runs=runs,
             oldest=min(ids, default=0),

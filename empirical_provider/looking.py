@@ -35,10 +35,14 @@ _USELESS = 0.25
 """Pages in a row without any of our runs that are put up with, for each run still to be found."""
 
 _LONGEST_REST = 16
-"""Rounds at the most that go by without a list after one has not helped."""
+"""Rounds at the most that go by without a list after one has not helped. A round of more than twice
+as many runs is another matter."""
 
 _AT_ONCE = 10
-"""Runs that are read at the same time."""
+"""Runs that are read at the same time at most."""
+
+_EACH = 20
+"""Runs for which one connection is enough."""
 
 _ENOUGH = 3
 """Failures in a row that tell of the service, not of a run."""
@@ -81,7 +85,7 @@ class Looks:
 
     def __init__(self, client: AsyncEmpiricalClient) -> None:
         self._client = client
-        self._rest = self._resting = 0
+        self._rest = self._resting = self._in_vain = 0
         self._limited: RateLimitedError | None = None
         self._limited_until = 0.0
 
@@ -95,7 +99,7 @@ class Looks:
             _tell(waiting, again)
             return
         if len(waiting) >= _FEWEST:
-            if self._resting > 0:
+            if self._resting > 0 and len(waiting) <= 2 * self._in_vain:
                 self._resting -= 1
             else:
                 await self._by_list(waiting, _by_run(others))
@@ -110,8 +114,9 @@ class Looks:
                 page = await self._client._send(call, retry_for=0)  # noqa: SLF001  # no retries here
                 listing.saw(page)
                 for run_id in _going_on(page):
+                    run = self._client.with_url(page.runs[run_id])
                     for each in (*waiting.pop(run_id, ()), *others.pop(run_id, ())):
-                        each.hear(page.runs[run_id])
+                        each.hear(run)
         except (AuthenticationError, NotSentError, RateLimitedError) as error:
             self._note(error)
             _tell(waiting, error)
@@ -119,7 +124,7 @@ class Looks:
             log.info("The list of test runs is of no use: %s", error)
         helped = listing.wanted - len(waiting) > listing.pages
         self._rest = 0 if helped else min(max(1, 2 * self._rest), _LONGEST_REST)
-        self._resting = self._rest
+        self._resting, self._in_vain = self._rest, listing.wanted
 
     async def _one_by_one(self, waiting: Waiting) -> None:
         """Read runs alone; a service that fails for all of them is not asked for each."""
@@ -145,7 +150,7 @@ class Looks:
                 for each in waiting[run_id]:
                     each.hear(found)
 
-        await asyncio.gather(*(read_on() for _ in range(min(_AT_ONCE, len(waiting)))))
+        await asyncio.gather(*(read_on() for _ in range(min(_AT_ONCE, -(-len(waiting) // _EACH)))))
 
     def _note(self, error: EmpiricalError) -> None:
         if error is not self._limited and isinstance(error, RateLimitedError) and error.retry_after:

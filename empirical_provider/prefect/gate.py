@@ -6,6 +6,7 @@ Neither is ever cached, as a verdict is that of this very wait.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -136,16 +137,18 @@ def wait_for_verdict(
 async def await_verdict(
     credentials: EmpiricalCredentials, run_id: int, options: WaitOptions
 ) -> dict[str, Any]:
-    """Do what `wait_for_verdict` does."""
+    """Do what `wait_for_verdict` does; waits in one event loop share their looks at the service."""
     from empirical_provider import wait  # light until used
+    from empirical_provider.polling import shared_client
 
     progress = Progress(credentials)
-    async with credentials.get_async_client() as client:
+    settings = credentials._client_options()  # noqa: SLF001  # nobody else's business
+    async with shared_client(run_id, **settings) as client:
         verdict = await wait.await_for_test_run(
             client,
             run_id,
             on_progress=progress.saw,
-            sleep=progress.apause,
+            sleep=partial(progress.apause, sleep=client._sleep),  # noqa: SLF001  # takes the looks
             log=credentials.logger,
             **options.as_arguments(),
         )

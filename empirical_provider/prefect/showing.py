@@ -5,10 +5,9 @@ All of it is shown where there is a task run to show it at, and none of it is wo
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -147,11 +146,11 @@ class Progress:
         self.show()
         time.sleep(max(0.0, end - time.monotonic()))
 
-    async def apause(self, seconds: float) -> None:
-        """Do what `pause` does."""
+    async def apause(self, seconds: float, *, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Do what `pause` does, by a sleep that is given."""
         end = time.monotonic() + seconds
         await self.ashow()
-        await asyncio.sleep(max(0.0, end - time.monotonic()))
+        await sleep(max(0.0, end - time.monotonic()))
 
     @contextmanager
     def _trying(self, run: TestRun) -> Iterator[dict[str, Any]]:

@@ -23,7 +23,6 @@ from empirical_provider import (
     TestRunState,
     await_for_test_run,
     endpoints,
-    looking,
     polling,
 )
 from empirical_provider.polling import Poller, SharedClient, shared_client
@@ -236,6 +235,14 @@ def test_a_thousand_waits_ask_for_ten_pages() -> None:
     assert asked["get"] <= 1000 + 20
 
 
+def test_a_list_that_did_not_help_a_few_is_tried_again_for_many() -> None:
+    """Waits that begin one after the other come to share rounds, however little lists help then."""
+    few = [Plan(0.0, 300.0, "ended", None) for _ in range(4)]
+    many = [Plan(60.0 + index / 100, 300.0, "ended", None) for index in range(400)]
+    _, asked = played(scene([*few, *many], 3, [], 1, Shared()))
+    assert asked["get"] <= 1.5 * 404  # the last look at each, and some in between
+
+
 def test_a_list_without_states_is_of_no_use() -> None:
     """Where a list does not tell states, runs are read one by one, and lists are tried rarely."""
 
@@ -309,7 +316,7 @@ def test_waits_of_one_connection_share_one_client(empirical: Emulator, api_key: 
             ids = [(await client.trigger(STAGING)).id for _ in range(20)]
         before = empirical.connections
         found = await asyncio.gather(*(wait(run_id, api_key=api_key) for run_id in ids))
-        assert empirical.connections - before <= looking._AT_ONCE
+        assert empirical.connections - before == 1
         assert not polling._pollers[asyncio.get_running_loop()]
         with pytest.raises(AuthenticationError):
             await wait(ids[0], api_key="another")

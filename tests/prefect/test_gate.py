@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,51 @@ def test_only_an_id_is_taken_for_one(
         waiting.without_prefect(credentials=credentials, test_run_id=run_id)
 
     assert empirical.requests == []
+
+
+def test_waits_of_one_flow_share_their_looks(
+    credentials: EmpiricalCredentials,
+    empirical: Emulator,
+    eventually: Callable[[Callable[[], Any]], Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Ten waits of one flow go over one connection, and ask for lists instead of for each run."""
+    empirical.script("staging", "stuck")
+    run_ids = [
+        trigger_test_run.fn(credentials=credentials, environment="staging")["id"] for _ in range(10)
+    ]
+    before = empirical.connections
+
+    def told() -> list[str]:
+        return [message for message in caplog.messages if " is started after " in message]
+
+    def lists() -> int:
+        return [each.endpoint for each in empirical.requests].count("list_test_runs")
+
+    def end_once_shared() -> None:
+        eventually(lambda: len(told()) == len(run_ids))
+        seen = lists()
+        eventually(lambda: lists() > seen + 1)
+        for run_id in run_ids:
+            empirical.set_state(run_id, "ended")
+
+    @flow
+    async def gate() -> list[dict[str, Any]]:
+        waits = (
+            await_for_test_run(credentials=credentials, test_run_id=run_id, poll_interval=0.5)
+            for run_id in run_ids
+        )
+        verdicts, _ = await asyncio.gather(
+            asyncio.gather(*waits), asyncio.to_thread(end_once_shared)
+        )
+        return verdicts
+
+    verdicts = asyncio.run(gate())
+
+    assert [each["run_id"] for each in verdicts] == run_ids
+    assert {each["outcome"] for each in verdicts} == {"passed"}
+    assert empirical.connections - before == 1
+    assert all(f"{empirical.url}/acme/test-runs/" in message for message in told())
 
 
 @pytest.mark.usefixtures("empirical")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -158,13 +157,11 @@ def test_showing_takes_none_of_the_pause(
     monkeypatch.setattr(Progress, "ashow", ashow)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "sleep", slept.append)
-    if is_async:
-        monkeypatch.setattr(asyncio, "sleep", sleep)
     progress_of_a_wait = Progress(credentials)
 
     for seconds in (10.0, 3.0):
         if is_async:
-            _drive(progress_of_a_wait.apause(seconds))
+            _drive(progress_of_a_wait.apause(seconds, sleep=sleep))
         else:
             progress_of_a_wait.pause(seconds)
 
