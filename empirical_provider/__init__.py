@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         TestRunState,
     )
     from empirical_provider.policy import Decision, GatePolicy, Outcome
+    from empirical_provider.preflighting import PreflightReport, apreflight, preflight
     from empirical_provider.settings import Timeouts
     from empirical_provider.trigger import atrigger_test_run, trigger_test_run
     from empirical_provider.trigger_once import TriggerOnce
@@ -90,6 +91,7 @@ _HOMES = {
         "TestRunState",
     ),
     "policy": ("Decision", "GatePolicy", "Outcome"),
+    "preflighting": ("PreflightReport", "apreflight", "preflight"),
     "settings": ("Timeouts",),
     "trigger": ("atrigger_test_run", "trigger_test_run"),
     "trigger_once": ("TriggerOnce",),
@@ -119,6 +121,7 @@ __all__ = [
     "NotFoundError",
     "NotSentError",
     "Outcome",
+    "PreflightReport",
     "Project",
     "RateLimitedError",
     "RunCancelledError",
@@ -138,8 +141,10 @@ __all__ = [
     "Verdict",
     "WaitTimedOutError",
     "__version__",
+    "apreflight",
     "atrigger_test_run",
     "await_for_test_run",
+    "preflight",
     "trigger_test_run",
     "wait_for_test_run",
 ]

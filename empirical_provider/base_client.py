@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import httpx
 
 import empirical_provider
-from empirical_provider import endpoints
+from empirical_provider import endpoints, project_endpoints
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.models import Project, TestRun
@@ -178,7 +178,7 @@ class BaseClient:
         project_id = run.project_id or self._settings.project_id
         calls: list[Call[Any]] = [endpoints.get_test_run(run.id)]
         if project_id is not None and project_id > 0:
-            calls.insert(0, endpoints.get_project(project_id))
+            calls.insert(0, project_endpoints.get_project(project_id))
         return calls
 
     def _learn_slug(self, found: TestRun | Project) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from empirical_provider import endpoints
+from empirical_provider import endpoints, project_endpoints
 from empirical_provider.answers import Unreadable
 from empirical_provider.base_client import BaseClient
 from empirical_provider.endpoints import Call
@@ -153,11 +153,11 @@ class EmpiricalClient(BaseClient):
 
     def list_environments(self) -> list[Environment]:
         """Read the environments of the project, disabled ones included."""
-        return self._send(endpoints.list_environments(self._settings.project_id))
+        return self._send(project_endpoints.list_environments(self._settings.project_id))
 
     def get_project(self, project_id: int) -> Project:
         """Read a project."""
-        return self._send(endpoints.get_project(project_id))
+        return self._send(project_endpoints.get_project(project_id))
 
     def find_url(self, run: TestRun) -> TestRun:
         """Return the run with its dashboard page, asking for the project's slug if need be.
@@ -282,11 +282,11 @@ class AsyncEmpiricalClient(BaseClient):
 
     async def list_environments(self) -> list[Environment]:
         """See `EmpiricalClient.list_environments`."""
-        return await self._send(endpoints.list_environments(self._settings.project_id))
+        return await self._send(project_endpoints.list_environments(self._settings.project_id))
 
     async def get_project(self, project_id: int) -> Project:
         """See `EmpiricalClient.get_project`."""
-        return await self._send(endpoints.get_project(project_id))
+        return await self._send(project_endpoints.get_project(project_id))
 
     async def find_url(self, run: TestRun) -> TestRun:
         """See `EmpiricalClient.find_url`."""

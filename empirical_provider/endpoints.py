@@ -1,5 +1,6 @@
-"""Every endpoint that the client uses, each described once: what is sent, and how the answer reads.
+"""Every request about test runs, each described once: what is sent, and how the answer reads.
 
+Those about the project stand in `project_endpoints`.
 Nothing here touches the network: a call is plain data, and its reader is a function of the JSON.
 """
 
@@ -12,22 +13,14 @@ from typing import Any, Generic, TypeVar
 
 from empirical_provider import answers, checks
 from empirical_provider.exceptions import InvalidRequestError
-from empirical_provider.models import (
-    Environment,
-    Project,
-    TestRun,
-    TestRunRequest,
-    TestRunState,
-)
+from empirical_provider.models import TestRun, TestRunRequest, TestRunState
 
 __all__ = [
     "Call",
     "RunList",
     "Sighting",
     "cancel_test_run",
-    "get_project",
     "get_test_run",
-    "list_environments",
     "list_test_runs",
     "look_at_runs",
     "rerun_test_run",
@@ -36,7 +29,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MOST_PER_PAGE = 100
+MOST_PER_PAGE = 100
 """The API's own limit."""
 
 
@@ -224,7 +217,7 @@ def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
         return Sighting(
             runs=runs,
             oldest=min(ids, default=0),
-            more=_more(answer, page, len(items) >= _MOST_PER_PAGE),
+            more=_more(answer, page, len(items) >= MOST_PER_PAGE),
         )
 
     return Call(
@@ -232,54 +225,7 @@ def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
         method="GET",
         path="/api/test-runs",
         read=read,
-        params={"per_page": _MOST_PER_PAGE, "page": page},
-    )
-
-
-def list_environments(project_id: int | None) -> Call[list[Environment]]:
-    """Read the environments of the project."""
-
-    def read(answer: Any) -> list[Environment]:
-        found = []
-        for item in answers.array(answers.data_of(answer).get("environments"), "data.environments"):
-            row = answers.mapping(item, "an item of data.environments")
-            found.append(
-                Environment(
-                    id=answers.positive_id(row, "an item of data.environments"),
-                    slug=answers.needed_text(row, "slug", "an item of data.environments"),
-                    name=answers.text(row, "name"),
-                    is_default=answers.flag(row, "is_default"),
-                    is_disabled=answers.flag(row, "is_disabled"),
-                )
-            )
-        return found
-
-    return Call(
-        asked="list the environments",
-        method="GET",
-        path="/api/environments/list",
-        read=read,
-        params=None if project_id is None else {"project_id": project_id},
-    )
-
-
-def get_project(project_id: int) -> Call[Project]:
-    """Read a project, for the slug in its dashboard URLs."""
-    checks.whole_number("project_id", project_id, at_least=1)
-
-    def read(answer: Any) -> Project:
-        data = answers.data_of(answer)
-        return Project(
-            id=project_id,
-            slug=answers.needed_text(data, "slug", "data"),
-            name=answers.text(data, "name"),
-        )
-
-    return Call(
-        asked=f"read project {project_id}",
-        method="GET",
-        path=f"/api/projects/{project_id}",
-        read=read,
+        params={"per_page": MOST_PER_PAGE, "page": page},
     )
 
 
@@ -310,9 +256,9 @@ def _list_params(filters: Mapping[str, Any]) -> dict[str, str | int]:
             params[name] = checks.one_of(name, value, ("passed", "failed"))
         else:
             params[name] = checks.text(name, value)
-    if int(params["per_page"]) > _MOST_PER_PAGE:
+    if int(params["per_page"]) > MOST_PER_PAGE:
         raise InvalidRequestError(
-            f"per_page must be at most {_MOST_PER_PAGE}, not {params['per_page']}."
+            f"per_page must be at most {MOST_PER_PAGE}, not {params['per_page']}."
         )
     return params
 

@@ -1,7 +1,8 @@
-"""The operators. The one that branches is at home in `branching`, and loaded from there on use."""
+"""The operators. Two have modules of their own, `branching` and `preflight`: loaded on use."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,18 +22,24 @@ from empirical_provider.wait_options import WaitOptions
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.branching import EmpiricalBranchOperator
+    from empirical_provider.airflow.preflight import EmpiricalPreflightOperator
     from empirical_provider.models import TestRun
 
-__all__ = ["EmpiricalBranchOperator", "EmpiricalTriggerTestRunOperator"]
+__all__ = [
+    "EmpiricalBranchOperator",
+    "EmpiricalPreflightOperator",
+    "EmpiricalTriggerTestRunOperator",
+]
+
+_HOME_OF = {"EmpiricalBranchOperator": "branching", "EmpiricalPreflightOperator": "preflight"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the branch on first use: its base class is not worth its time to DAGs without one."""
-    if name != "EmpiricalBranchOperator":
+    """Load an operator on first use: it is not worth its time to DAGs without one."""
+    home = _HOME_OF.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from empirical_provider.airflow.branching import EmpiricalBranchOperator
-
-    return EmpiricalBranchOperator
+    return getattr(importlib.import_module(f"empirical_provider.airflow.{home}"), name)
 
 
 class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):

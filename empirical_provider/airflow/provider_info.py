@@ -72,6 +72,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "empirical_provider.airflow.branching",
                     "empirical_provider.airflow.operators",
+                    "empirical_provider.airflow.preflight",
                 ],
             }
         ],

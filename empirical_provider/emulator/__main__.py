@@ -89,10 +89,16 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
     for view in ("list", "detail"):
         parser.add_argument(
             f"--echo-in-{view}",
-            type=lambda names: [name for name in names.split(",") if name],
+            type=_names,
             metavar="NAMES",
             help=f"fields of the request shown in the {view}, with commas (of {', '.join(ECHOES)})",
         )
+    parser.add_argument(
+        "--disabled-environments",
+        type=_names,
+        metavar="SLUGS",
+        help="environments that are listed as disabled, with commas (default: none)",
+    )
     for name, kind, unit, text in (
         ("--list-lag", float, "SECONDS", "how long new runs are missing from lists"),
         ("--list-lag-reads", int, "N", "list requests from which new runs are missing"),
@@ -109,6 +115,10 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
         choices=BEHAVIORS,
         help=f"what a new run does there (default: {usual.concurrency_behavior})",
     )
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _behaviour(options: argparse.Namespace) -> Changes:

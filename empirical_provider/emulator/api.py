@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from . import bodies, views
 from .errors import FieldError, RefusedError, UnknownRunError
-from .queries import Query, whole_number
+from .queries import CaseQuery, Query, whole_number
 from .state import State
 
 __all__ = ["ENDPOINTS", "api_routes"]
@@ -21,6 +21,7 @@ ENDPOINTS: Mapping[str, tuple[str, str]] = {
     "rerun_test_run": ("POST", "/api/test-runs/{run_id}/re-run"),
     "cancel_test_run": ("POST", "/api/test-runs/{run_id}/cancel"),
     "list_environments": ("GET", "/api/environments/list"),
+    "list_test_cases": ("GET", "/api/v2/test-cases"),
     "get_project": ("GET", "/api/projects/{project_id}"),
 }
 
@@ -72,7 +73,11 @@ class _Api:
         return JSONResponse({"message": "Test run cancelled successfully"})
 
     async def list_environments(self, _: Request) -> Response:
-        return JSONResponse(views.environments_answer(self._settings))
+        disabled = self._state.behaviour.disabled_environments
+        return JSONResponse(views.environments_answer(self._settings, disabled))
+
+    async def list_test_cases(self, request: Request) -> Response:
+        return JSONResponse(views.test_cases_answer(CaseQuery.read(request.query_params)))
 
     async def get_project(self, request: Request) -> Response:
         raw = request.path_params["project_id"]

@@ -26,6 +26,7 @@ class Changes(TypedDict, total=False):
     clock_skew: float
     concurrency_limit: str
     concurrency_behavior: str
+    disabled_environments: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Behaviour:
         clock_skew: Seconds by which the service's clock is ahead; below 0 it is behind.
         concurrency_limit: Where the project lets only one run go at a time, one of `LIMITS`.
         concurrency_behavior: What a new run does to the others there, one of `BEHAVIORS`.
+        disabled_environments: Slugs of those that are listed as disabled, and take no new runs.
     """
 
     echo_in_list: frozenset[str] = ECHO_IN_LIST
@@ -49,6 +51,7 @@ class Behaviour:
     clock_skew: float = 0.0
     concurrency_limit: str = "none"
     concurrency_behavior: str = "cancel_previous"
+    disabled_environments: frozenset[str] = frozenset()
 
     def but(self, changes: Mapping[str, Any]) -> "Behaviour":
         """Return this with some switches set.
@@ -58,7 +61,7 @@ class Behaviour:
         """
         _CHANGES("", changes)
         given: dict[str, Any] = dict(changes)
-        for name in given.keys() & {"echo_in_list", "echo_in_detail"}:
+        for name in given.keys() & {"echo_in_list", "echo_in_detail", "disabled_environments"}:
             given[name] = frozenset(given[name])
         return replace(self, **given)
 
@@ -77,6 +80,13 @@ def _field_names(name: str, value: Any) -> None:
         text(among=tuple(ECHOES))(name, item)
 
 
+def _slugs(name: str, value: Any) -> None:
+    if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping):
+        raise FieldError(name, "must be a list of slugs")
+    for item in value:
+        text()(name, item)
+
+
 _CHANGES = record(
     required={},
     optional={
@@ -87,5 +97,6 @@ _CHANGES = record(
         "clock_skew": number(_DAY, least=-_DAY),
         "concurrency_limit": text(among=LIMITS),
         "concurrency_behavior": text(among=BEHAVIORS),
+        "disabled_environments": _slugs,
     },
 )

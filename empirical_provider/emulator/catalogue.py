@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["TestRow", "row"]
+__all__ = ["CASES", "TestRow", "row", "tags_of"]
 
 _AREAS = ("checkout", "login", "search", "cart", "account", "orders", "catalog", "settings")
 _TITLES = (
@@ -16,6 +16,9 @@ _TITLES = (
     "lists items in the chosen order",
     "asks before it deletes",
 )
+
+CASES = len(_AREAS) * len(_TITLES)
+"""How many tests the project lists; a run that is scripted to have more makes up variants."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,12 @@ def _identity(index: int) -> tuple[str, str, str]:
     name = f"{_TITLES[title]}{suffix}"
     digest = hashlib.sha256(f"{file}\n{name}".encode()).hexdigest()
     return f"{digest[:20]}-{digest[20:40]}", file, name
+
+
+def tags_of(index: int) -> list[str]:
+    """Return the tags of the n-th test: its area, and @smoke for the first ones of all areas."""
+    turn, area = divmod(index, len(_AREAS))
+    return [f"@{_AREAS[area]}", *(["@smoke"] if turn == 0 else [])]
 
 
 def row(index: int, status: str, *, snoozed: bool = False) -> TestRow:

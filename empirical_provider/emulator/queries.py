@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .bodies import integer, text
 from .errors import FieldError
 from .runs import STATES, Run
 
-__all__ = ["Query", "whole_number"]
+__all__ = ["CaseQuery", "Query", "whole_number"]
 
 _DAY = 86_400
 _MOST_DIGITS = 15
@@ -73,6 +74,36 @@ class Query:
     def _result_matches(self, run: Run) -> bool:
         verdict = "failed" if run.failed_after_snoozing else "passed"
         return run.state == "ended" and verdict == self.result
+
+
+@dataclass(frozen=True)
+class CaseQuery:
+    """Filters and page of one request for test cases; None does not filter."""
+
+    page: int = 1
+    per_page: int = 20
+    ids: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+
+    @classmethod
+    def read(cls, params: Mapping[str, str]) -> "CaseQuery":
+        """Read query parameters; unknown ones are ignored.
+
+        Raises:
+            FieldError: A value is out of its range.
+        """
+        return cls(
+            page=_int(params, "page") or 1,
+            per_page=_int(params, "per_page", 100) or 20,
+            ids=frozenset(params["ids"].split(",")[:100]) if params.get("ids") else None,
+            tags=frozenset(params["tags"].split(",")) if params.get("tags") else None,
+        )
+
+    def matches(self, case: Mapping[str, Any]) -> bool:
+        """Tell whether a test case is among those asked for; of several tags, any will do."""
+        return (self.ids is None or case["id"] in self.ids) and (
+            self.tags is None or not self.tags.isdisjoint(case["tags"])
+        )
 
 
 def _int(params: Mapping[str, str], name: str, most: int | None = None) -> int | None:

@@ -13,7 +13,7 @@ from .lag import Lag
 from .outcomes import Scripts
 from .queries import Query
 from .runs import STATES, Run
-from .settings import Settings
+from .settings import Environment, Settings
 
 __all__ = ["State"]
 
@@ -49,7 +49,7 @@ class State:
         self, settings: Settings, behaviour: Behaviour, clock: Callable[[], float]
     ) -> None:
         self.settings = settings
-        self._first_behaviour = behaviour
+        self._first_behaviour = self._checked(behaviour)
         self._clock = clock
         self._lock = threading.RLock()
         self.reset()
@@ -86,7 +86,7 @@ class State:
     def behave(self, changes: Mapping[str, Any]) -> None:
         """Set some switches; runs keep what they were created with, lists what they have shown."""
         with self._lock:
-            behaviour = self.behaviour.but(changes)
+            behaviour = self._checked(self.behaviour.but(changes))
             self._lag.catch_up(self._runs.values(), self.behaviour, self._settle())
             self.behaviour = behaviour
 
@@ -199,6 +199,11 @@ class State:
 
     # Inside, with the lock held
 
+    def _checked(self, behaviour: Behaviour) -> Behaviour:
+        for slug in behaviour.disabled_environments - self.settings.environments.keys():
+            raise FieldError("disabled_environments", f"there is no environment {slug!r}")
+        return behaviour
+
     def _get(self, run_id: int) -> Run:
         if run_id not in self._runs:
             raise UnknownRunError(run_id)
@@ -217,11 +222,7 @@ class State:
         only_failed: bool | None,
     ) -> Run:
         now = self._settle()
-        environments = self.settings.environments
-        slug = request["environment"]
-        if slug not in environments:
-            known = ", ".join(environments)
-            raise RefusedError(400, f"Environment {slug!r} not found. Available: {known}")
+        environment = self._environment(request["environment"])
         if body.get("project_id", self.settings.project_id) != self.settings.project_id:
             raise RefusedError(400, "project_id does not match the project of this request")
         wanted = frozenset(request["test_case_ids"]) if "test_case_ids" in request else None
@@ -233,10 +234,8 @@ class State:
                 if not wanted:
                     field = "rerun_only_failed" if "rerun_only_failed" in body else "only_failed"
                     raise FieldError(field, f"test run {source.id} has no failed tests")
-        plan = self._scripts.take(slug)
-        run = Run(
-            self._next_id(), environments[slug], body, request, plan, created_at=now, since=now
-        )
+        plan = self._scripts.take(environment.slug)
+        run = Run(self._next_id(), environment, body, request, plan, created_at=now, since=now)
         run.skew, run.lists_before = self.behaviour.clock_skew, self._lag.reads
         run.wanted = wanted
         if source is not None:
@@ -250,6 +249,15 @@ class State:
             concurrency.join(run, self._runs.values(), self.behaviour, now)
         self._runs[run.id] = run
         return copy.copy(run)
+
+    def _environment(self, slug: str) -> Environment:
+        environments = self.settings.environments
+        if slug not in environments:
+            known = ", ".join(environments)
+            raise RefusedError(400, f"Environment {slug!r} not found. Available: {known}")
+        if slug in self.behaviour.disabled_environments:
+            raise RefusedError(400, f"Environment {slug!r} is disabled")
+        return environments[slug]
 
     def _move(self, run: Run, state: str, now: float) -> None:
         run.enter(state, now)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .catalogue import TestRow
+from .catalogue import CASES, TestRow, row, tags_of
 from .echo import echoed
-from .queries import Query
+from .queries import CaseQuery, Query
 from .runs import Run
 from .settings import Environment, Settings
 
@@ -20,6 +20,7 @@ __all__ = [
     "list_answer",
     "snapshot",
     "stamp",
+    "test_cases_answer",
     "trigger_answer",
 ]
 
@@ -137,17 +138,16 @@ def detail_answer(run: Run, settings: Settings, echo: frozenset[str]) -> dict[st
     return {"data": {"test_run": parts}}
 
 
-def environments_answer(settings: Settings) -> dict[str, Any]:
+def environments_answer(settings: Settings, disabled: frozenset[str]) -> dict[str, Any]:
     """Answer a request for the environments."""
-    first = next(iter(settings.outcomes))
     rows = [
-        _environment(environment, settings, is_default=environment.slug == first)
+        _environment(environment, settings, disabled)
         for environment in settings.environments.values()
     ]
     return {"data": {"environments": rows}}
 
 
-def _environment(env: Environment, settings: Settings, *, is_default: bool) -> dict[str, Any]:
+def _environment(env: Environment, settings: Settings, disabled: frozenset[str]) -> dict[str, Any]:
     return {
         "id": env.id,
         "project_id": settings.project_id,
@@ -155,11 +155,42 @@ def _environment(env: Environment, settings: Settings, *, is_default: bool) -> d
         "name": env.name,
         "playwright_projects": ["chromium"],
         "platform": "web",
-        "is_default": is_default,
-        "is_disabled": False,
+        "is_default": env.slug == next(iter(settings.outcomes)),
+        "is_disabled": env.slug in disabled,
         "created_at": iso(0.0),
         "updated_at": iso(0.0),
         "latest_build": None,
+    }
+
+
+def test_cases_answer(query: CaseQuery) -> dict[str, Any]:
+    """Answer a request for test cases."""
+    cases = [case for index in range(CASES) if query.matches(case := _case(index))]
+    first = (query.page - 1) * query.per_page
+    shown = cases[first : first + query.per_page]
+    pagination = {
+        "page": query.page,
+        "per_page": query.per_page,
+        "total": len(cases),
+        "total_pages": -(-len(cases) // query.per_page),
+        "has_more": first + len(shown) < len(cases),
+    }
+    return {"data": {"test_cases": shown, "sync_error": None}, "pagination": pagination}
+
+
+def _case(index: int) -> dict[str, Any]:
+    test = row(index, "passed")
+    return {
+        "id": test.pw_test_id,
+        "name": test.title,
+        "file_path": test.file,
+        "suites": [],
+        "playwright_project": "chromium",
+        "tags": tags_of(index),
+        "created_at": iso(0.0),
+        "updated_at": iso(0.0),
+        "first_seen_commit_sha": None,
+        "last_seen_commit_sha": None,
     }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
     from empirical_provider.prefect.flows import run_empirical_tests
     from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
+    from empirical_provider.prefect.preflighting import apreflight, preflight
     from empirical_provider.prefect.running import arun_tests, run_tests
     from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
 
@@ -23,10 +24,12 @@ __all__ = [
     "EmpiricalCredentials",
     "EmpiricalTestJob",
     "EmpiricalTestJobRun",
+    "apreflight",
     "arun_tests",
     "atrigger_test_run",
     "await_for_test_run",
     "cancel_test_runs_on_cancellation",
+    "preflight",
     "run_empirical_tests",
     "run_tests",
     "trigger_test_run",
@@ -34,6 +37,8 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "apreflight": "preflighting",
+    "preflight": "preflighting",
     "arun_tests": "running",
     "atrigger_test_run": "tasks",
     "await_for_test_run": "gate",

@@ -11,8 +11,10 @@ from empirical_provider import (
     AsyncEmpiricalClient,
     EmpiricalClient,
     TestRunRequest,
+    apreflight,
     atrigger_test_run,
     await_for_test_run,
+    preflight,
     trigger_test_run,
     wait_for_test_run,
 )
@@ -50,6 +52,11 @@ class Twin:
         if "save" in kwargs:
             kwargs["save"] = _awaitable(kwargs["save"])
         return asyncio.run(self._async(lambda client: atrigger_test_run(client, request, **kwargs)))
+
+    def preflight(self, request: TestRunRequest) -> Any:
+        if self.kind == "sync":
+            return self._sync(lambda client: preflight(client, request))
+        return asyncio.run(self._async(lambda client: apreflight(client, request)))
 
     def wait_for_test_run(self, run_id: int, **kwargs: Any) -> Any:
         if self.kind == "sync":

@@ -53,6 +53,7 @@ PUBLIC = [
     "NoAnswerError",
     "NotFoundError",
     "NotSentError",
+    "PreflightReport",
     "Project",
     "RateLimitedError",
     "ServerError",
@@ -65,7 +66,9 @@ PUBLIC = [
     "TriggerRejectedError",
     "UnreadableAnswerError",
     "__version__",
+    "apreflight",
     "atrigger_test_run",
+    "preflight",
     "trigger_test_run",
 ]
 

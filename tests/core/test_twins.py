@@ -8,7 +8,7 @@ import inspect
 
 import pytest
 
-from empirical_provider import client, trigger, wait
+from empirical_provider import client, preflighting, trigger, wait
 
 TWIN_NAMES = {
     "AsyncEmpiricalClient": "EmpiricalClient",
@@ -21,6 +21,7 @@ TWIN_NAMES = {
     "aiter_raw": "iter_raw",
     "asyncio": "time",
     "atrigger_test_run": "trigger_test_run",
+    "apreflight": "preflight",
     "await_for_test_run": "wait_for_test_run",
 }
 """Names that differ between the twins by convention; everything else must be equal."""
@@ -74,8 +75,9 @@ def plain(thing: object) -> list[str]:
         (client.EmpiricalClient, client.AsyncEmpiricalClient),
         (trigger.trigger_test_run, trigger.atrigger_test_run),
         (wait.wait_for_test_run, wait.await_for_test_run),
+        (preflighting.preflight, preflighting.apreflight),
     ],
-    ids=["client", "trigger", "wait"],
+    ids=["client", "trigger", "wait", "preflight"],
 )
 def test_the_twins_are_equal(sync: object, twin: object) -> None:
     """With async, await and docstrings taken out, the twins are the same text in the same order."""

@@ -60,6 +60,8 @@ def test_reset_returns_to_the_first_switches(
         ({"clock_skew": 86_401}, "^clock_skew: must be from -86400 to 86400"),
         ({"concurrency_limit": "branch"}, "^concurrency_limit: must be one of none, project"),
         ({"concurrency_behavior": "wait"}, "^concurrency_behavior: must be one of cancel_previous"),
+        ({"disabled_environments": "staging"}, "^disabled_environments: must be a list of slugs"),
+        ({"disabled_environments": ["qa"]}, "^disabled_environments: there is no environment 'qa'"),
         ({"list_lags": 1}, "^list_lags: unknown field"),
     ],
 )

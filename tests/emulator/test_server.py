@@ -157,7 +157,8 @@ def test_the_command_serves_until_it_is_interrupted(number: signal.Signals) -> N
 def test_the_command_sets_every_switch() -> None:
     """Each option for a switch arrives; the others stay as they are."""
     given = "--echo-in-list commit,metadata --list-lag 1.5 --list-lag-reads 2 --clock-skew -30"
-    given += " --concurrency-limit project --concurrency-behavior queue_new --echo-in-detail="
+    given += " --concurrency-limit project --concurrency-behavior queue_new --echo-in-detail= "
+    given += "--disabled-environments production"
     with subprocess.Popen(  # noqa: S603  our own module
         [sys.executable, "-m", MODULE, "--port", "0", *given.split()],
         stdout=subprocess.PIPE,
@@ -173,6 +174,7 @@ def test_the_command_sets_every_switch() -> None:
                 "clock_skew": -30,
                 "concurrency_limit": "project",
                 "concurrency_behavior": "queue_new",
+                "disabled_environments": ["production"],
             }
         process.terminate()
 

@@ -36,9 +36,11 @@ from prefect.testing.utilities import prefect_test_harness
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import (
     EmpiricalCredentials,
+    apreflight,
     arun_tests,
     atrigger_test_run,
     await_for_test_run,
+    preflight,
     run_tests,
     trigger_test_run,
     wait_for_test_run,
@@ -203,6 +205,12 @@ def twin(request: pytest.FixtureRequest) -> Twin:
 @pytest.fixture(params=[wait_for_test_run, await_for_test_run], ids=["sync", "async"])
 def waiting(request: pytest.FixtureRequest) -> Twin:
     """Return each of the two tasks that wait in turn."""
+    return Twin(request.param)
+
+
+@pytest.fixture(params=[preflight, apreflight], ids=["sync", "async"])
+def looking(request: pytest.FixtureRequest) -> Twin:
+    """Return either task that looks before a release."""
     return Twin(request.param)
 
 

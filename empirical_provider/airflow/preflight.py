@@ -1,0 +1,79 @@
+"""The preflight: what would keep a test run from starting is found before the release."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from empirical_provider.airflow.versions import BaseOperator
+from empirical_provider.airflow.waiting import final
+
+__all__ = ["EmpiricalPreflightOperator"]
+
+log = logging.getLogger(__name__)
+
+_FIELDS = ("environment", "branch", "tags", "test_case_ids")
+"""Those of the request that can be checked."""
+
+
+class EmpiricalPreflightOperator(BaseOperator):
+    """Fail before the release if its test run could not be started; it starts nothing.
+
+    The key is tried, and the environment must be known and enabled. Tags and test case ids must
+    exist, where the service lists test cases. Give it what the task that tests the release gets,
+    and put it before the task that releases. Returns a dict: ``environment`` (id, slug, name,
+    is_default, is_disabled) and ``unchecked``, the fields about which the API cannot tell, such as
+    ``branch``.
+
+    Args:
+        environment: Slug of the environment; default: the connection's ``environment``; templated,
+            like all that follow.
+        branch: Branch of the test repository.
+        tags: Tags of the tests that would run.
+        test_case_ids: Ids of the tests that would run.
+        empirical_conn_id: Id of the connection; default ``empirical_default``.
+
+    Raises:
+        AirflowFailException: Something is wrong; all of it is named, with the nearest environment
+            for one that is not known. No retry mends it. The cause is one of
+            `empirical_provider.exceptions`.
+        EmpiricalError: The service could not be asked, which may pass.
+    """
+
+    template_fields: Sequence[str] = (*_FIELDS, "empirical_conn_id")
+    ui_color = "#e6f4ea"
+
+    def __init__(
+        self,
+        *,
+        environment: str | None = None,
+        branch: str | None = None,
+        tags: Iterable[str] | None = None,
+        test_case_ids: Iterable[str] | None = None,
+        empirical_conn_id: str = "empirical_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.environment = environment
+        self.branch = branch
+        self.tags = tags
+        self.test_case_ids = test_case_ids
+        self.empirical_conn_id = empirical_conn_id
+
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002  # the host's signature
+        """Check, and return what was found."""
+        from empirical_provider.airflow.hooks import EmpiricalHook
+        from empirical_provider.preflighting import preflight
+        from empirical_provider.request import TestRunRequest
+
+        with final():
+            hook = EmpiricalHook(self.empirical_conn_id)
+            fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
+            if fields["environment"] is None:
+                fields["environment"] = hook.default_environment
+            request = TestRunRequest(**fields)
+            with hook.get_conn() as client:
+                report = preflight(client, request)
+        log.info("%s", report.summary)
+        return report.as_dict()

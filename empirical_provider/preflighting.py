@@ -1,0 +1,167 @@
+"""Before a release: would its test run be started at all? Nothing is started here.
+
+The generator holds the decisions, and the twins send what it asks for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from empirical_provider import project_endpoints
+from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
+from empirical_provider.endpoints import MOST_PER_PAGE, Call
+from empirical_provider.exceptions import (
+    AuthenticationError,
+    EmpiricalError,
+    InvalidRequestError,
+)
+from empirical_provider.models import Environment, TestRunRequest
+
+__all__ = ["PreflightReport", "apreflight", "preflight"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightReport:
+    """What was found before a release; whatever is wrong raises instead.
+
+    Args:
+        environment: The environment that would be tested.
+        unchecked: Fields of the request about which the API cannot tell whether they are right.
+    """
+
+    environment: Environment
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The report in one line."""
+        found = self.environment
+        left = f" Not checked: {', '.join(self.unchecked)}." if self.unchecked else ""
+        return f"A test run in {found.slug} (environment {found.id}) can be started.{left}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        return {"environment": asdict(self.environment), "unchecked": list(self.unchecked)}
+
+
+def preflight(client: EmpiricalClient, request: TestRunRequest) -> PreflightReport:
+    """Check that a test run could be started as requested, before anything is released.
+
+    The key is tried, and the environment must be known and enabled. Tags and test case ids must
+    exist, where the service lists test cases; whether a branch exists, the API does not tell. No
+    test run is started.
+
+    Args:
+        client: An open client.
+        request: What would be run.
+
+    Returns:
+        The environment, and what could not be checked.
+
+    Raises:
+        InvalidRequestError: Something is wrong with the request; all of it is named, with the
+            nearest environment for one that is not known.
+        AuthenticationError: The key is not accepted.
+        EmpiricalError: The service could not be asked.
+    """
+    steps = _steps(request, client._settings.project_id)  # noqa: SLF001  # of the same package
+    answer: Any = None
+    error: EmpiricalError | None = None
+    while True:
+        try:
+            call = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            report: PreflightReport = end.value
+            return report
+        answer = error = None
+        try:
+            answer = client._send(call)  # noqa: SLF001  # as above
+        except EmpiricalError as problem:
+            error = problem
+
+
+async def apreflight(client: AsyncEmpiricalClient, request: TestRunRequest) -> PreflightReport:
+    """Do what `preflight` does, with an async client."""
+    steps = _steps(request, client._settings.project_id)  # noqa: SLF001  # of the same package
+    answer: Any = None
+    error: EmpiricalError | None = None
+    while True:
+        try:
+            call = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            report: PreflightReport = end.value
+            return report
+        answer = error = None
+        try:
+            answer = await client._send(call)  # noqa: SLF001  # as above
+        except EmpiricalError as problem:
+            error = problem
+
+
+def _steps(
+    request: TestRunRequest, project_id: int | None
+) -> Generator[Call[Any], Any, PreflightReport]:
+    environments: list[Environment] = yield project_endpoints.list_environments(project_id)
+    environment = _named(request.environment, environments)
+    problems = [*_of_environment(request.environment, environment, environments)]
+    unchecked = [] if request.branch is None else ["branch"]
+    for field in ("tags", "test_case_ids"):
+        wanted = [*(getattr(request, field) or ())]
+        try:
+            missing = yield from _MISSING[field](wanted)
+        except AuthenticationError:
+            raise
+        except EmpiricalError as error:  # an older service, say: that is no reason to stop
+            log.info("Whether the %s exist cannot be told: %s", field, error)
+            unchecked.append(field)
+        else:
+            problems += [f"{field} has {each!r}, which no test has." for each in missing]
+    if problems or environment is None:
+        raise InvalidRequestError(f"No test run could be started. {' '.join(problems)}")
+    return PreflightReport(environment=environment, unchecked=tuple(unchecked))
+
+
+def _named(slug: str, environments: Sequence[Environment]) -> Environment | None:
+    return next((each for each in environments if each.slug == slug), None)
+
+
+def _of_environment(
+    slug: str, found: Environment | None, environments: Sequence[Environment]
+) -> Iterator[str]:
+    """Say what is wrong with the environment."""
+    usable = [each.slug for each in environments if not each.is_disabled]
+    known = f"The project has {', '.join(usable) or 'none that is enabled'}."
+    if found is None:
+        lowered = {each.casefold(): each for each in usable}
+        near = difflib.get_close_matches(slug.casefold(), lowered, n=1, cutoff=0.5)
+        hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
+        yield f"environment {slug!r} is not known.{hint} {known}"
+    elif found.is_disabled:
+        yield f"environment {slug!r} is disabled. {known}"
+
+
+def _missing_tags(tags: Sequence[str]) -> Generator[Call[Any], Any, list[str]]:
+    """Return the tags that no test has; each is asked for alone, as a list means any of them."""
+    missing = []
+    for tag in tags:
+        if not (yield project_endpoints.list_test_cases(tag=tag)):
+            missing.append(tag)  # noqa: PERF401  # a comprehension cannot yield
+    return missing
+
+
+def _missing_ids(ids: Sequence[str]) -> Generator[Call[Any], Any, list[str]]:
+    """Return the ids that no test has."""
+    found: set[str] = set()
+    for first in range(0, len(ids), MOST_PER_PAGE):
+        some = ids[first : first + MOST_PER_PAGE]
+        found |= {*(yield project_endpoints.list_test_cases(ids=some))}
+    return [each for each in ids if each not in found]
+
+
+_MISSING = {"tags": _missing_tags, "test_case_ids": _missing_ids}
