@@ -86,7 +86,7 @@ SELECT ?=
 
 # airflow-2.11 and airflow-3.0 run tests/airflow, prefect-3.6 runs tests/prefect.
 host = $(firstword $(subst -, ,$(1)))
-suites = $(if $(filter core,$(1)),tests/core tests/emulator,tests/$(call host,$(1)))
+suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(call host,$(1)))
 
 $(ENVS:%=test-%): test-%: .venvs/%/.ready
 	.venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
@@ -155,7 +155,7 @@ $(ENVS:%=lock-%): lock-%: | $(UV)
 	@echo 'Locking requirements/$*.txt'
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-strip-extras \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) \
-		--extra emulator --group test --group check $(if $(filter-out core,$*),$(call lock_host,$*)) \
+		--extra emulator --extra cli --group test --group check $(if $(filter-out core,$*),$(call lock_host,$*)) \
 		--output-file requirements/$*.txt pyproject.toml
 
 clean:  ## Remove the environments, the tools and all caches

@@ -1,0 +1,305 @@
+"""The installed command, against the local Empirical: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from empirical_provider.cli.exit_codes import ExitCode, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from empirical_provider.emulator import Emulator
+
+COMMAND = Path(sys.executable).with_name("empirical-provider")
+STAGING = ("--environment", "staging")
+QUICK = ("--poll-interval", "0.05")
+
+
+class Command:
+    """Runs the command with a key, against the local Empirical."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        kept = {"PATH": os.environ["PATH"], "COLUMNS": "200"}
+        self.environment = {**kept, "EMPIRICALRUN_KEY": api_key, "EMPIRICAL_BASE_URL": url}
+
+    def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        with self.started(*arguments) as process:
+            out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def started(self, *arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(  # noqa: S603  # our own command
+            [COMMAND, *(str(each) for each in arguments)],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def command(empirical: Emulator, api_key: str) -> Command:
+    return Command(empirical.url, api_key)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy", "code"),
+    [
+        ("passed", (), ExitCode.GREEN),
+        ("flaky", ("max_flaky=0",), ExitCode.RED),
+        ("passed", ("passed=fail",), ExitCode.RED),
+        ("failed", (), ExitCode.RED),
+        ("failed", ("failed=pass",), ExitCode.GREEN),
+        ("failed", ("failed=skip",), ExitCode.RED),
+        ("snoozed", ("count_snoozed_failures=true",), ExitCode.RED),
+        ("error", (), ExitCode.ERROR_RUN),
+        ("rejected", (), ExitCode.ERROR_RUN),
+        ("cancelled", (), ExitCode.CANCELLED),
+        ("superseded", ("superseded=skip",), ExitCode.CANCELLED),
+        ("no_tests", (), ExitCode.NO_TESTS),
+        ("passed", ("min_tests=9",), ExitCode.NO_TESTS),
+    ],
+)
+def test_the_status_tells_how_the_run_came_out(
+    outcome: str, policy: tuple[str, ...], code: ExitCode, command: Command, empirical: Emulator
+) -> None:
+    """Each verdict has its status, and the policy decides what is green."""
+    empirical.script("staging", outcome)
+    words = [word for each in policy for word in ("--policy", each)]
+    done = command("run", *STAGING, *QUICK, *words)
+    assert done.returncode == code, done
+    assert len(empirical.runs) == 1
+
+
+def test_red_names_the_failed_tests_and_the_page(command: Command, empirical: Emulator) -> None:
+    """What a person needs stands on stdout: the run, its page and the tests that failed."""
+    empirical.script("staging", "failed", total=5, failed=2)
+    done = command("run", *STAGING, *QUICK)
+    [run] = empirical.runs
+    first, *failed = done.stdout.splitlines()
+    assert first.startswith(f"Empirical test run {run.id} in staging failed: 2 of 5 failed.")
+    assert first.endswith(f"{empirical.url}/acme/test-runs/{run.id}")
+    assert [line.startswith("  failed: ") for line in failed] == [True, True]
+
+
+def test_a_time_out_says_how_to_go_on(command: Command, empirical: Emulator) -> None:
+    """Who stops waiting is told the command that goes on, and the run is left alone."""
+    empirical.script("staging", "stuck")
+    done = command("run", *STAGING, *QUICK, "--timeout", "0.3")
+    [run] = empirical.runs
+    assert done.returncode == ExitCode.TIMED_OUT
+    assert f"To go on waiting: empirical-provider wait {run.id}" in done.stderr
+    assert run.state == "started"
+    empirical.set_state(run.id, "ended")
+    assert command("wait", run.id, *QUICK).returncode == ExitCode.GREEN
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("run",), ExitCode.USAGE, "Missing option '--environment'"),
+        (("run", *STAGING, "--polcy", "x"), ExitCode.USAGE, "No such option"),
+        (("run", *STAGING, "--policy", "failed"), ExitCode.USAGE, "policy must be NAME=VALUE"),
+        (("run", *STAGING, "--policy", "faild=pass"), ExitCode.USAGE, "Did you mean 'failed'"),
+        (("run", *STAGING, "--timeout", "-1"), ExitCode.USAGE, "timeout must be"),
+        (("run", *STAGING, "--total-shards", "0"), ExitCode.USAGE, "total_shards must be"),
+        (("trigger", *STAGING, "--metadata", "x"), ExitCode.USAGE, "metadata must be NAME=VALUE"),
+        (
+            ("trigger", *STAGING, "--environment-variables-overrides", "NOT_HERE"),
+            ExitCode.USAGE,
+            "there is no such variable",
+        ),
+        (("check", "--environment", "stagin"), ExitCode.USAGE, "Did you mean 'staging'?"),
+        (("wait", "0"), ExitCode.USAGE, "0"),
+    ],
+)
+def test_wrong_usage_starts_nothing(
+    arguments: tuple[str, ...],
+    code: ExitCode,
+    told: str,
+    command: Command,
+    empirical: Emulator,
+) -> None:
+    """A wrong option or name is told, and no run was started."""
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert empirical.runs == []
+
+
+def test_a_dead_key_has_a_status_of_its_own(
+    command: Command, empirical: Emulator, api_key: str
+) -> None:
+    """A key that is not accepted is told apart from all else."""
+    empirical.revoke(api_key)
+    done = command("run", *STAGING)
+    assert done.returncode == ExitCode.AUTHENTICATION
+    assert api_key not in done.stdout + done.stderr
+
+
+def test_a_lost_answer_has_a_status_of_its_own(command: Command, empirical: Emulator) -> None:
+    """Where nobody can tell whether a run was started, the command says so and sends no second."""
+    empirical.fault("trigger", "drop", when="after")
+    assert command("trigger", *STAGING).returncode == ExitCode.UNKNOWN
+    assert len(empirical.runs) == 1
+
+
+def test_no_service_has_a_status_of_its_own(
+    command: Command, free_tcp_port: int, empirical: Emulator
+) -> None:
+    """A service that cannot be reached is told apart from red tests."""
+    base = ("--base-url", f"http://127.0.0.1:{free_tcp_port}", "--retry-for", "0")
+    assert command("run", *STAGING, *base).returncode == ExitCode.NETWORK
+    empirical.fault("list_test_runs", "status", status=503, times=None)
+    assert command("list", "--retry-for", "0").returncode == ExitCode.NETWORK
+
+
+def until(seen: Callable[[], Any]) -> None:
+    limit = time.monotonic() + 30
+    while not seen():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def cancels(empirical: Emulator) -> int:
+    return [each.endpoint for each in empirical.requests].count("cancel_test_run")
+
+
+def is_waited_for(empirical: Emulator) -> bool:
+    return "get_test_run" in [each.endpoint for each in empirical.requests]
+
+
+def test_ctrl_c_cancels_the_run_once(command: Command, empirical: Emulator) -> None:
+    """The first Ctrl-C cancels the remote run, and the status is that of a cancelled one."""
+    empirical.script("staging", "stuck")
+    with command.started("run", *STAGING, "--poll-interval", "0.3") as process:
+        until(lambda: is_waited_for(empirical))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == ExitCode.CANCELLED
+    assert ([run.state for run in empirical.runs], cancels(empirical)) == (["cancelled"], 1)
+
+
+def test_a_second_ctrl_c_leaves_it(command: Command, empirical: Emulator) -> None:
+    """Who does not want to wait for the cancellation need not."""
+    empirical.script("staging", "stuck")
+    with command.started("run", *STAGING, "--poll-interval", "60") as process:
+        until(lambda: is_waited_for(empirical))
+        process.send_signal(signal.SIGINT)
+        until(lambda: cancels(empirical))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.LEFT
+    assert "Left as it is." in err
+    assert cancels(empirical) == 1
+
+
+@pytest.mark.parametrize("option", [("--detach",), ("--key", "release 7")])
+def test_ctrl_c_leaves_a_run_that_is_not_ours_alone(
+    option: tuple[str, ...], command: Command, empirical: Emulator
+) -> None:
+    """With --detach, and with a key that others may share, no Ctrl-C cancels."""
+    empirical.script("staging", "stuck")
+    with command.started("run", *STAGING, *option, "--poll-interval", "60") as process:
+        until(lambda: is_waited_for(empirical))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == ExitCode.LEFT
+    assert ([run.state for run in empirical.runs], cancels(empirical)) == (["started"], 0)
+
+
+def test_every_field_of_a_request_arrives(command: Command, empirical: Emulator) -> None:
+    """Each option sets the field of its name; a secret comes from the process, not the line."""
+    command.environment["TOKEN"] = "s3cret-value"
+    build = {"url": "https://b.example", "branch": "b", "commit": "c0ffee", "version": "7"}
+    build["commit_url"] = "https://b.example/c0ffee"
+    words = [w for n, v in build.items() for w in (f"--build-{n.replace('_', '-')}", v)]
+    words += ["--metadata", "ticket=A=1", "--tags", "@smoke", "--tags", "@login"]
+    words += ["--environment-variables-overrides", "TOKEN", "--total-shards", "2"]
+    words += ["--environment-variables-overrides", "MODE=fast", "--no-send-notifications"]
+    words += ["--github-actor", "octo", "--concurrency-group", "g"]
+    words += ["--concurrency-on-conflict", "wait", "--test-case-ids", "t1"]
+    done = command("trigger", *STAGING, *words, "--json")
+    [run] = empirical.runs
+    assert json.loads(done.stdout)["id"] == run.id
+    assert run.body == {
+        "environment": "staging",
+        "build": build,
+        "metadata": {"ticket": "A=1"},
+        "environment_variables_overrides": [
+            {"name": "TOKEN", "value": "s3cret-value"},
+            {"name": "MODE", "value": "fast"},
+        ],
+        "tags": ["@smoke", "@login"],
+        "test_case_ids": ["t1"],
+        "total_shards": 2,
+        "send_notifications": False,
+        "github_actor": "octo",
+        "concurrency": {"group": "g", "on_conflict": "wait"},
+    }
+    assert "s3cret-value" not in done.stdout + done.stderr
+
+
+def test_a_key_makes_one_run(command: Command, empirical: Emulator) -> None:
+    """Two jobs of one release share one run."""
+    key = ("--key", "release 7", "--key-in-environment")
+    first, second = (command("trigger", *STAGING, *key, "--json") for _ in range(2))
+    assert json.loads(first.stdout)["id"] == json.loads(second.stdout)["id"]
+    assert len(empirical.runs) == 1
+
+
+def test_json_is_one_document_whatever_happens(command: Command, empirical: Emulator) -> None:
+    """A verdict, a report, a list and an error can each be read by a program."""
+    empirical.script("staging", "failed", total=5, failed=2)
+    verdict = json.loads(command("run", *STAGING, *QUICK, "--json").stdout)
+    [run] = empirical.runs
+    assert (verdict["run_id"], verdict["outcome"], verdict["counts"]["failed"]) == (
+        run.id,
+        "failed",
+        2,
+    )
+    assert json.loads(command("check", *STAGING, "--json").stdout)["unchecked"] == []
+    [listed] = json.loads(command("list", "--json").stdout)
+    assert (listed["id"], listed["failed_count"]) == (run.id, 2)
+    error = json.loads(command("check", "--environment", "qa", "--json").stdout)
+    assert (error["error"], error["exit_status"]) == ("InvalidRequestError", ExitCode.USAGE)
+
+
+def test_runs_are_listed_rerun_and_cancelled(command: Command, empirical: Emulator) -> None:
+    """The other commands do what they say."""
+    empirical.script("staging", "failed", total=5, failed=2)
+    command("run", *STAGING, *QUICK)
+    rerun = json.loads(command("rerun", "1", "--only-failed", "--json").stdout)
+    assert empirical.runs[1].rerun_only_failed
+    assert command("cancel", rerun["id"], "--reason", "enough").returncode == ExitCode.GREEN
+    assert empirical.runs[1].cancel_reason == "enough"
+    assert command("cancel", "1").returncode == ExitCode.USAGE  # it has ended
+    listed = command("list", "--limit", "1").stdout
+    assert f"{empirical.url}/acme/test-runs/2" in listed
+    assert f"{empirical.url}/acme/test-runs/1" not in listed
+
+
+def test_the_emulator_is_served(command: Command) -> None:
+    """The local Empirical is at hand without a look into the docs."""
+    with command.started("emulator", "--port", "0") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("The local Empirical listens on http://127.")
+        process.terminate()
+    assert process.returncode == 0
+
+
+def test_the_table_of_the_docs_is_made_of_the_code(command: Command) -> None:
+    """What the docs say about the exit statuses is what the command says."""
+    docs = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    assert table() in docs
+    assert command("exit-codes").stdout.strip() == table()
