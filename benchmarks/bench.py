@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 REQUESTS, BATCHES = 50, 10
 """Requests of one batch, and batches of each subject, when runs are triggered."""
 
-SCALES = {100: 5.0, 1_000: 5.0, 10_000: 10.0}
+SCALES = {100: 2.0, 1_000: 5.0, 10_000: 10.0}
 """How many waits, and the seconds between two looks of each."""
 
 MOST_OF_PEERS = 1_000

@@ -11,6 +11,7 @@ from airflow.models.connection import Connection
 
 from empirical_provider import InvalidRequestError, Timeouts
 from empirical_provider.airflow.hooks import EmpiricalHook
+from empirical_provider.airflow.provider_info import CONNECTION_FIELDS
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
@@ -90,6 +91,17 @@ def test_the_extras_are_read_also_as_text(settings_of: Any) -> None:
     assert (made.project_id, made.project_slug) == (7, "acme")
     assert made.dashboard_url == "https://empirical.run"
     assert made.timeouts == Timeouts(connect=2.5, trigger=2.5, other=2.5)
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_extras_that_were_left_empty_are_as_good_as_none(
+    empty: str | None, settings_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A form may save each of its fields, left empty: nothing is refused, and nothing changes."""
+    connection = {**EMPIRICAL, "extra": dict.fromkeys(CONNECTION_FIELDS, empty)}
+    assert settings_of(connection) == settings_of(EMPIRICAL)
+    monkeypatch.setenv("AIRFLOW_CONN_EMPTY", json.dumps(connection))
+    assert EmpiricalHook("empty").default_environment is None
 
 
 @pytest.mark.parametrize(

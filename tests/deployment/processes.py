@@ -109,7 +109,8 @@ class Processes:
         try:
             self._running[name].wait(limit)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{name} did not end within {limit:.0f} s of {how.name}") from None
+            late = f"{name} did not end within {limit:.0f} s of {how.name}"
+            raise AssertionError(f"{late}:\n{self.output()}") from None
 
     def all_alive(self) -> None:
         """Fail with the output of all where one has ended."""

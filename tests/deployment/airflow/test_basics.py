@@ -143,9 +143,14 @@ def test_a_killed_triggerer_is_survived(deployment: Deployment, service: Service
     deployment.kill("triggerer", signal.SIGKILL)
     looks = service.watched("triggerer-killed")
     deployment.again("triggerer")
-    until("it waits again", lambda: service.watched("triggerer-killed") > looks + 1, 90)
     run = service.the_run_in("triggerer-killed")
-    assert (run.state, service.cancels("triggerer-killed")) == ("started", 0)
+
+    def waits() -> bool:
+        now = service.the_run_in("triggerer-killed").state
+        assert (now, service.cancels("triggerer-killed")) == ("started", 0)
+        return service.watched("triggerer-killed") > looks + 1
+
+    until("it waits again", waits, 90)
     service.set_state(run.id, "ended")
     gate = deployment.ended("triggerer-killed")
     assert (gate["state"], gate["try_number"]) == ("success", 1)

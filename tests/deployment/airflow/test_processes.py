@@ -55,8 +55,12 @@ def two(address: str, service: Service) -> Iterator[Deployment]:
 def goes_on(service: Service, dag_id: str) -> None:
     """Wait until the run of a gate is looked at again."""
     looks = service.watched(dag_id)
-    until("it is looked at again", lambda: service.watched(dag_id) > looks + 1, 90)
-    assert (service.the_run_in(dag_id).state, service.cancels(dag_id)) == ("started", 0)
+
+    def looked() -> bool:
+        assert (service.the_run_in(dag_id).state, service.cancels(dag_id)) == ("started", 0)
+        return service.watched(dag_id) > looks + 1
+
+    until("it is looked at again", looked, 90)
 
 
 def opens(two: Deployment, service: Service, dag_id: str) -> None:

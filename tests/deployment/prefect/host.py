@@ -44,6 +44,12 @@ then mostly waits."""
 HEALTHY_WITHIN = 60.0
 """Seconds in which a process must be up."""
 
+ENDED_WITHIN = 150.0
+"""Seconds in which a process must have ended after a signal. A worker ends its flow runs at once,
+and then takes leave of the server: it waits up to 10 s for a connection that it is just opening,
+and tries 11 times, up to 10 s each, to send its last event. With a server that has just been
+started again, on a busy machine, that is more than half a minute."""
+
 _LOG_PAGE = 200
 """Lines of a log that the server hands out at once."""
 
@@ -137,7 +143,7 @@ class Deployment:
 
     def kill(self, name: str, how: signal.Signals) -> None:
         """End one of the two by a signal to it alone."""
-        self._processes.kill(name, how)
+        self._processes.kill(name, how, ENDED_WITHIN)
 
     def again(self, name: str) -> None:
         """Start one that has ended again, and wait until it is up."""
