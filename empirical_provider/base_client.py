@@ -123,7 +123,6 @@ class BaseClient:
         if self._settings.project_id is not None:
             headers["x-project-id"] = str(self._settings.project_id)
         options: dict[str, Any] = {
-            "base_url": self._settings.base_url,
             "headers": headers,
             "follow_redirects": False,
             "limits": _LIMITS,
@@ -144,7 +143,7 @@ class BaseClient:
         limits = self._settings.timeouts
         return {
             "method": call.method,
-            "url": call.path,
+            "url": f"{self._settings.base_url}{call.path}",
             "params": call.params,
             "json": call.body,
             "timeout": httpx.Timeout(self._seconds(call), connect=limits.connect),
@@ -155,8 +154,9 @@ class BaseClient:
 
     def _heard(self, answer: Answer) -> Answer:
         """Note by how much the service's clock is ahead of ours, at least."""
-        if answer.sent_at is not None:
-            self._server_ahead = answer.sent_at - self._wall()
+        sent_at = answer.sent_at
+        if sent_at is not None:
+            self._server_ahead = sent_at - self._wall()
         return answer
 
     @property

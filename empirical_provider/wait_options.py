@@ -16,7 +16,7 @@ from empirical_provider.policy import GatePolicy
 __all__ = ["WaitOptions"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)  # what is not needed takes time
 class WaitOptions:
     """How to wait for a run, checked: for hosts that take this long before they wait.
 

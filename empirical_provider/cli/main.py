@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -30,6 +31,7 @@ from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Outcome
 from empirical_provider.preflighting import preflight
+from empirical_provider.reports import check_writable, run_report, write_report
 from empirical_provider.trigger import trigger_test_run
 from empirical_provider.verdict import Verdict
 from empirical_provider.wait import wait_for_test_run
@@ -38,6 +40,11 @@ __all__ = ["main"]
 
 _SETTINGS = ("base_url", "project_id", "project_slug", "retry_for")
 _RUN_ID = click.argument("test_run_id", type=click.IntRange(min=1))
+_JUNIT = click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the tests to this file as JUnit XML, also when red.",
+)
 _DETACH = click.option("--detach", is_flag=True, help="Never cancel the run, also not on Ctrl-C.")
 _KEY = options(
     click.option("--key", help="What the run is for, such as a release id: one run for all."),
@@ -103,23 +110,31 @@ def trigger(client: EmpiricalClient, shown: Shown, **given: Any) -> ExitCode:
     return ExitCode.GREEN
 
 
-@_command(_RUN_ID, waiting)
-def wait(client: EmpiricalClient, shown: Shown, test_run_id: int, **given: Any) -> ExitCode:
+@_command(_RUN_ID, waiting, _JUNIT)
+def wait(
+    client: EmpiricalClient, shown: Shown, test_run_id: int, junit: Path | None, **given: Any
+) -> ExitCode:
     """Wait for a test run, and judge it. Ctrl-C leaves the run as it is."""
     how = waiting_of(given)
+    if junit is not None:
+        check_writable(junit)
     watch = Interruptions(client, shown.tell, cancels=False)
     with watch.taken():
-        return _judged(client, shown, watch, test_run_id, how)
+        return _judged(client, shown, watch, test_run_id, how, junit=junit)
 
 
-@_command(requesting, _KEY, waiting, _DETACH)
-def run(client: EmpiricalClient, shown: Shown, *, detach: bool, **given: Any) -> ExitCode:
+@_command(requesting, _KEY, waiting, _DETACH, _JUNIT)
+def run(
+    client: EmpiricalClient, shown: Shown, *, detach: bool, junit: Path | None, **given: Any
+) -> ExitCode:
     """Start a test run, wait for it, and judge it.
 
     Ctrl-C cancels the run, a second one leaves it; with --detach or a --key, which others may
     share, the first one leaves it.
     """
     how, request = waiting_of(given), request_of(given)
+    if junit is not None:
+        check_writable(junit)
     watch = Interruptions(client, shown.tell, cancels=not detach and given["key"] is None)
 
     def started(test_run: TestRun) -> None:
@@ -129,7 +144,7 @@ def run(client: EmpiricalClient, shown: Shown, *, detach: bool, **given: Any) ->
     with watch.taken():
         test_run = trigger_test_run(client, request, on_started=started, **given)
         shown.tell(f"Test run {test_run.id}: {test_run.url or '(its page is not known)'}")
-        return _judged(client, shown, watch, test_run.id, how)
+        return _judged(client, shown, watch, test_run.id, how, junit=junit)
 
 
 @_command(_RUN_ID, click.option("--reason", help="Recorded with the run."))
@@ -192,6 +207,8 @@ def _judged(
     watch: Interruptions,
     test_run_id: int,
     how: dict[str, Any],
+    *,
+    junit: Path | None,
 ) -> ExitCode:
     """Wait for a run, show its verdict, and return the status for it."""
     watch.run_id = test_run_id
@@ -204,9 +221,19 @@ def _judged(
             client, test_run_id, on_progress=on_progress, sleep=watch.sleep, **how
         )
     shown.verdict(verdict)
+    if junit is not None:
+        _report(client, shown, verdict.run_id, how["policy"], junit)
     if verdict.outcome == Outcome.TIMED_OUT:
         shown.tell(_resume(verdict))
     return exit_code_of_verdict(verdict)
+
+
+def _report(client: EmpiricalClient, shown: Shown, run_id: int, policy: Any, path: Path) -> None:
+    """Write the report. That it cannot be had is told, and changes no verdict."""
+    try:
+        write_report(run_report(client.get_test_run(run_id), policy), path)
+    except EmpiricalError as error:
+        shown.tell(f"No report: {error}")
 
 
 def _resume(verdict: Verdict) -> str:

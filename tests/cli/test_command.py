@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from junitparser import JUnitXml
 
 from empirical_provider.cli.exit_codes import ExitCode, table
 
@@ -90,6 +91,20 @@ def test_red_names_the_failed_tests_and_the_page(command: Command, empirical: Em
     assert first.startswith(f"Empirical test run {run.id} in staging failed: 2 of 5 failed.")
     assert first.endswith(f"{empirical.url}/acme/test-runs/{run.id}")
     assert [line.startswith("  failed: ") for line in failed] == [True, True]
+
+
+def test_the_junit_report_is_written_also_when_red(
+    command: Command, empirical: Emulator, tmp_path: Path
+) -> None:
+    """Other tools get the tests of a red run, and a wrong path is refused before anything runs."""
+    empirical.script("staging", "failed", total=5, failed=2)
+    done = command("run", *STAGING, *QUICK, "--junit", tmp_path / "junit.xml")
+    assert done.returncode == ExitCode.RED
+    suites = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
+    assert (suites.tests, suites.failures, suites.errors) == (5, 2, 0)
+    done = command("run", *STAGING, "--junit", tmp_path / "missing" / "junit.xml")
+    assert done.returncode == ExitCode.USAGE
+    assert len(empirical.runs) == 1
 
 
 def test_a_time_out_says_how_to_go_on(command: Command, empirical: Emulator) -> None:
