@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from empirical_provider.policy import Decision, GatePolicy, Outcome
     from empirical_provider.preflighting import PreflightReport, apreflight, preflight
+    from empirical_provider.reports import RunReport, run_report, write_report
     from empirical_provider.settings import Timeouts
     from empirical_provider.trigger import atrigger_test_run, trigger_test_run
     from empirical_provider.trigger_once import TriggerOnce
@@ -92,6 +93,7 @@ _HOMES = {
     ),
     "policy": ("Decision", "GatePolicy", "Outcome"),
     "preflighting": ("PreflightReport", "apreflight", "preflight"),
+    "reports": ("RunReport", "run_report", "write_report"),
     "settings": ("Timeouts",),
     "trigger": ("atrigger_test_run", "trigger_test_run"),
     "trigger_once": ("TriggerOnce",),
@@ -126,6 +128,7 @@ __all__ = [
     "RateLimitedError",
     "RunCancelledError",
     "RunErroredError",
+    "RunReport",
     "RunSupersededError",
     "ServerError",
     "TestResult",
@@ -145,8 +148,10 @@ __all__ = [
     "atrigger_test_run",
     "await_for_test_run",
     "preflight",
+    "run_report",
     "trigger_test_run",
     "wait_for_test_run",
+    "write_report",
 ]
 
 

@@ -56,6 +56,7 @@ PUBLIC = [
     "PreflightReport",
     "Project",
     "RateLimitedError",
+    "RunReport",
     "ServerError",
     "TestResult",
     "TestRun",
@@ -69,6 +70,8 @@ PUBLIC = [
     "apreflight",
     "atrigger_test_run",
     "preflight",
+    "run_report",
+    "write_report",
     "trigger_test_run",
 ]
 
