@@ -131,10 +131,10 @@ def _without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have one task call the function in the other, where it would have Prefect run it."""
     ours = "empirical_provider.prefect"
     for module, task in (
-        ("job", trigger_test_run),
-        ("job", atrigger_test_run),
-        ("job_run", wait_for_test_run),
-        ("job_run", await_for_test_run),
+        ("tasks", trigger_test_run),
+        ("tasks", atrigger_test_run),
+        ("gate", wait_for_test_run),
+        ("gate", await_for_test_run),
     ):
         monkeypatch.setattr(f"{ours}.{module}.{task.fn.__name__}", task.fn)
 
