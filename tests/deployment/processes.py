@@ -103,12 +103,21 @@ class Processes:
         assert self._running[name].poll() is not None, f"{name} is still running"
         self._running[name] = self._started[name]()
 
-    def kill(self, name: str, how: signal.Signals, limit: float = 30.0) -> None:
-        """Send a signal to a process alone, and wait for its end."""
+    def kill(
+        self, name: str, how: signal.Signals, limit: float = 30.0, *, insist: bool = False
+    ) -> None:
+        """Send a signal to a process alone, and wait for its end.
+
+        Whoever insists kills it after the limit, as a supervisor does; else that is a failure.
+        """
         self._running[name].send_signal(how)
         try:
             self._running[name].wait(limit)
         except subprocess.TimeoutExpired:
+            if insist:
+                self._running[name].kill()
+                self._running[name].wait(limit)
+                return
             late = f"{name} did not end within {limit:.0f} s of {how.name}"
             raise AssertionError(f"{late}:\n{self.output()}") from None
 
