@@ -119,9 +119,9 @@ class DagRun:
         database: Path,
         folder: Path,
         dag_id: str,
-        conf: dict[str, Any] | None,
+        conf: dict[str, Any] | None = None,
         *,
-        may_fail: bool,
+        may_fail: bool = False,
     ) -> None:
         self.dag_id = dag_id
         self._database = database
