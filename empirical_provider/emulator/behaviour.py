@@ -1,6 +1,6 @@
 """How the service behaves where nobody knows, or where it may differ: switches for tests."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
@@ -73,19 +73,17 @@ class Behaviour:
         }
 
 
-def _field_names(name: str, value: Any) -> None:
-    if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping):
-        raise FieldError(name, "must be a list of field names")
-    for item in value:
-        text(among=tuple(ECHOES))(name, item)
+def _list_of(what: str, item: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping):
+            raise FieldError(name, f"must be a list of {what}")
+        for each in value:
+            item(name, each)
+
+    return check
 
 
-def _slugs(name: str, value: Any) -> None:
-    if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping):
-        raise FieldError(name, "must be a list of slugs")
-    for item in value:
-        text()(name, item)
-
+_field_names = _list_of("field names", text(among=tuple(ECHOES)))
 
 _CHANGES = record(
     required={},
@@ -97,6 +95,6 @@ _CHANGES = record(
         "clock_skew": number(_DAY, least=-_DAY),
         "concurrency_limit": text(among=LIMITS),
         "concurrency_behavior": text(among=BEHAVIORS),
-        "disabled_environments": _slugs,
+        "disabled_environments": _list_of("slugs", text()),
     },
 )
