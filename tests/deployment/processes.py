@@ -108,14 +108,18 @@ class Processes:
     ) -> None:
         """Send a signal to a process alone, and wait for its end.
 
-        Whoever insists kills it after the limit, as a supervisor does; else that is a failure.
+        Whoever insists kills it after the limit with all that it has started, as a supervisor does;
+        else that is a failure.
         """
+        started = psutil.Process(self._running[name].pid).children(recursive=True)
         self._running[name].send_signal(how)
         try:
             self._running[name].wait(limit)
         except subprocess.TimeoutExpired:
             if insist:
-                self._running[name].kill()
+                for each in (self._running[name], *started):
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
                 self._running[name].wait(limit)
                 return
             late = f"{name} did not end within {limit:.0f} s of {how.name}"
