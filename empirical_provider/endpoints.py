@@ -200,8 +200,8 @@ def _listed(answer: Any) -> tuple[list[Any], str | None]:
 def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
     """Read one page of the run list for what it tells of some runs.
 
-    It is read for many waits at once, so that an item which cannot be read is passed over: who
-    waits for that run asks for it by itself.
+    It is read for many at once, so that an item which cannot be read is a run in an unknown state:
+    who wants to know asks for it by itself.
     """
 
     def read(answer: Any) -> Sighting:
@@ -210,10 +210,13 @@ def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
         ids = [run_id for row in rows if (run_id := answers.integer(row, "id")) is not None]
         runs: dict[int, TestRun] = {}
         for row in rows:
-            if row.get("id") in wanted:
-                with suppress(answers.Unreadable):
-                    run = answers.test_run(row, "data.test_runs.items")
-                    runs[run.id] = replace(run, project_slug=slug)
+            run_id = answers.integer(row, "id")
+            if run_id is None or run_id not in wanted:
+                continue
+            run = TestRun(id=run_id, state=TestRunState("unknown"))
+            with suppress(answers.Unreadable):
+                run = answers.test_run(row, "data.test_runs.items")
+            runs[run_id] = replace(run, project_slug=slug)
         return Sighting(
             runs=runs,
             oldest=min(ids, default=0),

@@ -1,6 +1,6 @@
 """Before a release: would its test run be started at all? Nothing is started here.
 
-The generator holds the decisions, and the twins send what it asks for.
+The generator holds the decisions, and `driving` sends what it asks for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from empirical_provider import project_endpoints
 from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
+from empirical_provider.driving import adrive, drive
 from empirical_provider.endpoints import MOST_PER_PAGE, Call
 from empirical_provider.exceptions import (
     AuthenticationError,
@@ -71,37 +72,13 @@ def preflight(client: EmpiricalClient, request: TestRunRequest) -> PreflightRepo
         EmpiricalError: The service could not be asked.
     """
     steps = _steps(request, client._settings.project_id)  # noqa: SLF001  # of the same package
-    answer: Any = None
-    error: EmpiricalError | None = None
-    while True:
-        try:
-            call = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            report: PreflightReport = end.value
-            return report
-        answer = error = None
-        try:
-            answer = client._send(call)  # noqa: SLF001  # as above
-        except EmpiricalError as problem:
-            error = problem
+    return drive(steps, client._send)  # noqa: SLF001  # as above
 
 
 async def apreflight(client: AsyncEmpiricalClient, request: TestRunRequest) -> PreflightReport:
     """Do what `preflight` does, with an async client."""
     steps = _steps(request, client._settings.project_id)  # noqa: SLF001  # of the same package
-    answer: Any = None
-    error: EmpiricalError | None = None
-    while True:
-        try:
-            call = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            report: PreflightReport = end.value
-            return report
-        answer = error = None
-        try:
-            answer = await client._send(call)  # noqa: SLF001  # as above
-        except EmpiricalError as problem:
-            error = problem
+    return await adrive(steps, client._send)  # noqa: SLF001  # as above
 
 
 def _steps(

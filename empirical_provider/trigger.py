@@ -8,8 +8,8 @@ from typing import Any
 
 from empirical_provider import endpoints
 from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
+from empirical_provider.driving import adrive, drive
 from empirical_provider.endpoints import Call
-from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.idempotency import start_once
 from empirical_provider.models import TestRun, TestRunRequest
 from empirical_provider.searching import Clocks, Pause
@@ -67,29 +67,22 @@ def trigger_test_run(
         TriggerOutcomeUnknownError: The run may have been started, or not.
         EmpiricalError: Any other error of the tree: nothing was started.
     """
-    steps = _steps(client, request, key, key_in_environment)
-    answer: Any = None
-    error: EmpiricalError | None = None
-    while True:
-        try:
-            step = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            run = client.find_url(end.value)
-            _tell(run)
-            return run
-        answer = error = None
-        try:
-            match step:
-                case Call():
-                    answer = client._send(step)  # noqa: SLF001  # of the same package
-                case Pause(seconds):
-                    client._sleep(seconds)  # noqa: SLF001  # as above
-                case Started(run) if on_started is not None:
-                    on_started(client.with_url(run))
-                case Save(record) if save is not None:
-                    save(record)
-        except EmpiricalError as problem:
-            error = problem
+
+    def act(step: Step) -> Any:
+        match step:
+            case Call():
+                return client._send(step)  # noqa: SLF001  # of the same package
+            case Pause(seconds):
+                client._sleep(seconds)  # noqa: SLF001  # as above
+            case Started(run) if on_started is not None:
+                on_started(client.with_url(run))
+            case Save(record) if save is not None:
+                save(record)
+        return None
+
+    run = client.find_url(drive(_steps(client, request, key, key_in_environment), act))
+    _tell(run)
+    return run
 
 
 async def atrigger_test_run(
@@ -102,29 +95,22 @@ async def atrigger_test_run(
     save: AsyncSaver | None = None,
 ) -> TestRun:
     """Do what `trigger_test_run` does, with an async client; ``save`` is awaited."""
-    steps = _steps(client, request, key, key_in_environment)
-    answer: Any = None
-    error: EmpiricalError | None = None
-    while True:
-        try:
-            step = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            run = await client.find_url(end.value)
-            _tell(run)
-            return run
-        answer = error = None
-        try:
-            match step:
-                case Call():
-                    answer = await client._send(step)  # noqa: SLF001  # of the same package
-                case Pause(seconds):
-                    await client._sleep(seconds)  # noqa: SLF001  # as above
-                case Started(run) if on_started is not None:
-                    on_started(client.with_url(run))
-                case Save(record) if save is not None:
-                    await save(record)
-        except EmpiricalError as problem:
-            error = problem
+
+    async def act(step: Step) -> Any:
+        match step:
+            case Call():
+                return await client._send(step)  # noqa: SLF001  # of the same package
+            case Pause(seconds):
+                await client._sleep(seconds)  # noqa: SLF001  # as above
+            case Started(run) if on_started is not None:
+                on_started(client.with_url(run))
+            case Save(record) if save is not None:
+                await save(record)
+        return None
+
+    run = await client.find_url(await adrive(_steps(client, request, key, key_in_environment), act))
+    _tell(run)
+    return run
 
 
 def _steps(

@@ -18,11 +18,13 @@ from empirical_provider import (
     trigger_test_run,
     wait_for_test_run,
 )
+from empirical_provider.ended_runs import alook_for_ended_runs, look_for_ended_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from empirical_provider.emulator import Emulator
+    from empirical_provider.ended_runs import Cursor
 
 
 class Twin:
@@ -57,6 +59,11 @@ class Twin:
         if self.kind == "sync":
             return self._sync(lambda client: preflight(client, request))
         return asyncio.run(self._async(lambda client: apreflight(client, request)))
+
+    def look_for_ended_runs(self, cursors: Iterable[Cursor] = ()) -> Any:
+        if self.kind == "sync":
+            return self._sync(lambda client: look_for_ended_runs(client, cursors))
+        return asyncio.run(self._async(lambda client: alook_for_ended_runs(client, cursors)))
 
     def wait_for_test_run(self, run_id: int, **kwargs: Any) -> Any:
         if self.kind == "sync":

@@ -8,7 +8,7 @@ import inspect
 
 import pytest
 
-from empirical_provider import client, preflighting, trigger, wait
+from empirical_provider import client, driving, ended_runs, preflighting, trigger, wait
 
 TWIN_NAMES = {
     "AsyncEmpiricalClient": "EmpiricalClient",
@@ -18,9 +18,11 @@ TWIN_NAMES = {
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "aclose": "close",
+    "adrive": "drive",
     "aiter_raw": "iter_raw",
     "asyncio": "time",
     "atrigger_test_run": "trigger_test_run",
+    "alook_for_ended_runs": "look_for_ended_runs",
     "apreflight": "preflight",
     "await_for_test_run": "wait_for_test_run",
 }
@@ -76,8 +78,10 @@ def plain(thing: object) -> list[str]:
         (trigger.trigger_test_run, trigger.atrigger_test_run),
         (wait.wait_for_test_run, wait.await_for_test_run),
         (preflighting.preflight, preflighting.apreflight),
+        (ended_runs.look_for_ended_runs, ended_runs.alook_for_ended_runs),
+        (driving.drive, driving.adrive),
     ],
-    ids=["client", "trigger", "wait", "preflight"],
+    ids=["client", "trigger", "wait", "preflight", "ended runs", "drive"],
 )
 def test_the_twins_are_equal(sync: object, twin: object) -> None:
     """With async, await and docstrings taken out, the twins are the same text in the same order."""

@@ -1,0 +1,251 @@
+"""Which test runs have ended since one last looked, each told once: what events are made of.
+
+A look reads the list of runs, newest first, as far back as the cursor asks, and then each run that
+has ended, so that its verdict goes by the same answer as that of a wait. A cursor says what was
+told; it is small plain data, and each watcher keeps its own. One look can serve many watchers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from empirical_provider import checks, endpoints
+from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
+from empirical_provider.driving import adrive, drive
+from empirical_provider.endpoints import Call
+from empirical_provider.exceptions import (
+    AuthenticationError,
+    EmpiricalError,
+    NotFoundError,
+    NotSentError,
+    RateLimitedError,
+)
+from empirical_provider.models import TestRun
+
+__all__ = ["Cursor", "Look", "alook_for_ended_runs", "look_for_ended_runs"]
+
+log = logging.getLogger(__name__)
+
+_OVERLAP = timedelta(minutes=5)
+"""How much later than a newer one a run may appear in the list, and still be seen. A guess: the
+documentation tells neither how the list is ordered nor when a run is in it."""
+
+_ENOUGH = 3
+"""Runs that cannot be read which end a look: the service is in trouble."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look has shown.
+
+    Args:
+        listed: The runs of the list, by id, as far as it was read.
+        reach: Lowest id down to which the list was read; 0: it was read to its end.
+        ended: Those that have ended, by id, each with its tests.
+        gone: Ids of those that the service does not know any more.
+    """
+
+    listed: Mapping[int, TestRun]
+    reach: int
+    ended: Mapping[int, TestRun]
+    gone: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """What a watcher has been told of.
+
+    Args:
+        floor: All runs up to this id are done with, but for ``open``.
+        told: Ids above it that are done with.
+        open: Ids of runs that have not ended yet.
+    """
+
+    floor: int
+    told: frozenset[int] = field(default=frozenset())
+    open: frozenset[int] = field(default=frozenset())
+
+    @classmethod
+    def start(cls, look: Look) -> Cursor:
+        """Return the cursor of who begins with a look: what has ended by then is past."""
+        ended = {run_id for run_id, run in look.listed.items() if run.state.is_terminal}
+        begin = cls(floor=max(0, look.reach - 1), told=frozenset(ended | look.ended.keys()))
+        return begin.after(look)
+
+    @classmethod
+    def of(cls, data: Any) -> Cursor:
+        """Read what `as_dict` has written.
+
+        Raises:
+            InvalidRequestError: It is something else.
+        """
+        given = checks.as_mapping("cursor", data)
+        checks.known_keys("cursor", given, ("floor", "told", "open"))
+        ids = {}
+        for name in ("told", "open"):
+            each = given.get(name)
+            values = each if isinstance(each, list) else [each]
+            ids[name] = frozenset(
+                checks.whole_number(f"cursor.{name}", value, at_least=1) for value in values
+            )
+        floor = checks.whole_number("cursor.floor", given.get("floor"), at_least=0)
+        return cls(floor=floor, **ids)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the cursor as plain data."""
+        return {"floor": self.floor, "told": sorted(self.told), "open": sorted(self.open)}
+
+    def wants(self, run_id: int) -> bool:
+        """Say whether the end of a run is still to be told."""
+        return run_id in self.open or (run_id > self.floor and run_id not in self.told)
+
+    def news(self, look: Look) -> list[TestRun]:
+        """Return the runs whose ends a look has to tell, the lowest id first."""
+        return [run for run_id, run in sorted(look.ended.items()) if self.wants(run_id)]
+
+    def after(self, look: Look) -> Cursor:
+        """Return the cursor of who has been told all of a look's news."""
+        done = look.ended.keys() | look.gone
+        seen = self.open | look.listed.keys() | look.ended.keys()
+        told = self.told | {run_id for run_id in done if self.wants(run_id)}
+        still_open = {run_id for run_id in seen - told if self.wants(run_id)}
+        floor = max(self.floor, _settled(look.listed.values()))
+        return Cursor(
+            floor=floor,
+            told=frozenset(run_id for run_id in told if run_id > floor),
+            open=frozenset(still_open),
+        )
+
+
+def look_for_ended_runs(client: EmpiricalClient, cursors: Iterable[Cursor] = ()) -> Look:
+    """Look for runs that have ended.
+
+    Args:
+        client: An open client.
+        cursors: What each watcher has been told of. Without any, this is the first look: it tells
+            of no end, and `Cursor.start` makes a cursor of it.
+
+    Raises:
+        AuthenticationError: The key is not accepted.
+        EmpiricalError: The list could not be read, or the service is away. A run that alone cannot
+            be read is left for the next look.
+    """
+    send = partial(client._send, retry_for=0)  # noqa: SLF001  # of the same package
+    return _with_urls(client, drive(_steps(tuple(cursors)), send))
+
+
+async def alook_for_ended_runs(
+    client: AsyncEmpiricalClient, cursors: Iterable[Cursor] = ()
+) -> Look:
+    """Do what `look_for_ended_runs` does, with an async client."""
+    send = partial(client._send, retry_for=0)  # noqa: SLF001  # of the same package
+    return _with_urls(client, await adrive(_steps(tuple(cursors)), send))
+
+
+def _with_urls(client: EmpiricalClient | AsyncEmpiricalClient, look: Look) -> Look:
+    ended = {run_id: client.with_url(run) for run_id, run in look.ended.items()}
+    return replace(look, ended=ended)
+
+
+def _steps(cursors: Sequence[Cursor]) -> Generator[Call[Any], Any, Look]:
+    listed, reach = yield from _read_list(cursors)
+    ended: dict[int, TestRun] = {}
+    gone: set[int] = set()
+    failures = 0
+    for run_id in sorted({*listed, *chain.from_iterable(each.open for each in cursors)}):
+        run = listed.get(run_id)
+        if not _is_worth_reading(run_id, run, cursors):
+            continue
+        try:
+            found: TestRun = yield endpoints.get_test_run(run_id)
+        except NotFoundError:
+            gone.add(run_id)
+        except (AuthenticationError, NotSentError, RateLimitedError):
+            raise
+        except EmpiricalError as error:
+            failures += 1
+            if not cursors:  # nothing may look new later that has ended by now
+                raise
+            log.warning("%s It is looked at again.", error)
+            if failures >= _ENOUGH:
+                break
+        else:
+            if found.state.is_terminal:
+                ended[run_id] = _filled(found, run)
+    return Look(listed=listed, reach=reach, ended=ended, gone=frozenset(gone))
+
+
+def _filled(run: TestRun, listed: TestRun | None) -> TestRun:
+    """Add what only the list is known to tell."""
+    if listed is None:
+        return run
+    return replace(
+        run,
+        environment=run.environment or listed.environment,
+        branch=run.branch or listed.branch,
+        commit=run.commit or listed.commit,
+    )
+
+
+def _is_worth_reading(run_id: int, run: TestRun | None, cursors: Sequence[Cursor]) -> bool:
+    """Say whether a run may have ended, by the list, and that is not known yet."""
+    if run is not None and run.state.is_known and not run.state.is_terminal:
+        return False
+    if not cursors:
+        return run is not None and not run.state.is_known
+    return any(each.wants(run_id) for each in cursors)
+
+
+def _read_list(
+    cursors: Sequence[Cursor],
+) -> Generator[Call[Any], Any, tuple[dict[int, TestRun], int]]:
+    """Read the list as far back as the cursors ask, or one page; and say how far that is."""
+    floor = min((each.floor for each in cursors), default=None)
+    wanted = _Wanted(floor or 0, frozenset(chain.from_iterable(each.open for each in cursors)))
+    listed: dict[int, TestRun] = {}
+    for number in itertools.count(1):
+        page: endpoints.Sighting = yield endpoints.look_at_runs(number, wanted)
+        listed.update(page.runs)
+        if not page.more or not page.oldest:
+            return listed, 0
+        if floor is None or page.oldest <= floor:
+            return listed, page.oldest
+    raise AssertionError("the pages have no end")
+
+
+class _Wanted(Container[int]):
+    """The runs above a floor, and some below it."""
+
+    def __init__(self, floor: int, others: frozenset[int]) -> None:
+        self._floor = floor
+        self._others = others
+
+    def __contains__(self, run_id: object) -> bool:
+        return isinstance(run_id, int) and (run_id > self._floor or run_id in self._others)
+
+
+def _settled(runs: Iterable[TestRun]) -> int:
+    """Return the id up to which no run can be new in the list; 0: that cannot be told.
+
+    It goes by the service's own times, so that no clock of ours matters.
+    """
+    times = {run.id: moment for run in runs if (moment := _created_at(run)) is not None}
+    if not times:
+        return 0
+    bar = max(times.values()) - _OVERLAP
+    return max((run_id for run_id, moment in times.items() if moment < bar), default=0)
+
+
+def _created_at(run: TestRun) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(run.created_at or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

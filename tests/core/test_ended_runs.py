@@ -1,0 +1,310 @@
+"""Which runs have ended since the last look: each is told once to every watcher."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from empirical_provider import (
+    EmpiricalError,
+    InvalidRequestError,
+    TestRun,
+    TestRunRequest,
+    TestRunState,
+)
+from empirical_provider.driving import drive
+from empirical_provider.end_events import EndFilter
+from empirical_provider.ended_runs import Cursor, Look, _steps
+from tests.core.simulation import FAULTS, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from empirical_provider.emulator import Emulator
+    from empirical_provider.endpoints import Call
+    from tests.core.conftest import Twin
+
+BODY = {"environment": "staging"}
+
+
+def look_at(service: Service, cursors: Sequence[Cursor] = (), fault: str | None = None) -> Look:
+    return drive(_steps(tuple(cursors)), lambda call: service.perform(call, fault))
+
+
+def trigger(empirical: Emulator, ask: Twin, outcome: str = "stuck") -> int:
+    empirical.script("staging", outcome=outcome)
+    run_id: int = ask.trigger_test_run(TestRunRequest(environment="staging")).id
+    return run_id
+
+
+def test_each_end_is_told_once(empirical: Emulator, ask: Twin) -> None:
+    """What ended before the first look is past; what ends later is news once, with its tests."""
+    before, later = trigger(empirical, ask), trigger(empirical, ask)
+    empirical.set_state(before, "ended")
+    cursor = Cursor.start(ask.look_for_ended_runs())
+    assert cursor.news(ask.look_for_ended_runs([cursor])) == []
+    empirical.set_state(later, "cancelled")
+    newest = trigger(empirical, ask, "failed")
+    empirical.set_state(newest, "ended")
+    look = ask.look_for_ended_runs([cursor])
+    news = cursor.news(look)
+    assert [(run.id, run.state) for run in news] == [(later, "cancelled"), (newest, "ended")]
+    assert any(test.status == "failed" for test in news[1].tests)
+    assert str(newest) in (news[1].url or "")
+    after = cursor.after(look)
+    assert after.news(ask.look_for_ended_runs([after])) == []
+    assert Cursor.of(json.loads(json.dumps(after.as_dict()))) == after
+
+
+def test_only_what_may_be_news_is_read_alone(empirical: Emulator, ask: Twin) -> None:
+    """A look costs one list, and one request for each run that has ended since."""
+    ids = [trigger(empirical, ask) for _ in range(5)]
+    cursor = Cursor.start(ask.look_for_ended_runs())
+    empirical.set_state(ids[2], "ended")
+    began = len(empirical.requests)
+    cursor = cursor.after(ask.look_for_ended_runs([cursor]))
+    cursor.after(ask.look_for_ended_runs([cursor]))
+    paths = [
+        request.path for request in empirical.requests[began:] if "projects" not in request.path
+    ]
+    assert paths == ["/api/test-runs", f"/api/test-runs/{ids[2]}", "/api/test-runs"]
+
+
+def test_a_deleted_run_is_asked_for_once(empirical: Emulator, ask: Twin) -> None:
+    """A run that is gone is no news, and is not looked for for ever."""
+    run_id = trigger(empirical, ask)
+    cursor = Cursor.start(ask.look_for_ended_runs())
+    empirical.delete_run(run_id)
+    look = ask.look_for_ended_runs([cursor])
+    assert (cursor.news(look), look.gone) == ([], frozenset({run_id}))
+    assert cursor.after(look).open == frozenset()
+
+
+def _without(names: set[str], answer: Any) -> Any:
+    """Take fields out of the items of a list."""
+    items = answer["data"]["test_runs"]["items"]
+    kept = [{name: item[name] for name in item.keys() - names} for item in items]
+    return {**answer, "data": {"test_runs": {"items": kept}}}
+
+
+def test_a_list_that_tells_no_states_makes_no_false_news() -> None:
+    """Where a list leaves the states out, the runs are read: old ends are past, new ones news."""
+    service = Service()
+    old, open_one = (service.state.trigger(dict(BODY)).id for _ in range(2))
+    service.state.force(old, "ended")
+
+    def perform(call: Call[Any]) -> Any:
+        if call.path == "/api/test-runs":
+            return call.read(_without({"state"}, service._result(call)))
+        return service.perform(call)
+
+    cursor = Cursor.start(drive(_steps(()), perform))
+    assert (cursor.told, cursor.open) == ({old}, {open_one})
+    service.state.force(open_one, "ended")
+    assert [run.id for run in cursor.news(drive(_steps((cursor,)), perform))] == [open_one]
+
+
+def test_an_item_that_cannot_be_read_is_read_alone() -> None:
+    """An end is told although the list's item of the run makes no sense."""
+    service = Service()
+    cursor = Cursor.start(look_at(service))
+    run = service.state.trigger(dict(BODY))
+    service.state.force(run.id, "ended")
+
+    def perform(call: Call[Any]) -> Any:
+        if call.path == "/api/test-runs":
+            answer = service._result(call)
+            answer["data"]["test_runs"]["items"][0]["environment_variables_overrides"] = 7
+            answer["data"]["test_runs"]["items"][0]["state"] = ["ended"]
+            return call.read(answer)
+        return service.perform(call)
+
+    assert [each.id for each in cursor.news(drive(_steps((cursor,)), perform))] == [run.id]
+
+
+def test_what_the_detail_leaves_out_is_taken_from_the_list() -> None:
+    """The environment is told although only the list is known to show its slug."""
+    service = Service()
+    cursor = Cursor.start(look_at(service))
+    run = service.state.trigger(dict(BODY))
+    service.state.force(run.id, "ended")
+
+    def perform(call: Call[Any]) -> Any:
+        answer = service._result(call)
+        if call.path != "/api/test-runs":
+            del answer["data"]["test_run"]["testRun"]["environment_slug"]
+        return call.read(answer)
+
+    assert cursor.news(drive(_steps((cursor,)), perform))[0].environment == "staging"
+
+
+def test_an_old_cursor_reads_on_to_where_it_was() -> None:
+    """After 250 further runs the pages are read back to the cursor; nothing in between is lost."""
+    service = Service()
+    cursor = Cursor.start(look_at(service))
+    ids = []
+    for _ in range(250):
+        service.turn(60)
+        ids.append(service.state.trigger(dict(BODY)).id)
+        service.state.force(ids[-1], "ended")
+    look = look_at(service, [cursor])
+    assert [run.id for run in cursor.news(look)] == ids
+    after = cursor.after(look)
+    assert after.floor == ids[-7]  # five minutes before the newest, and not less
+    assert after.told == {*ids[-6:]}
+
+
+class Watcher:
+    """Who is told of ends; it saves its cursor, and loses the rest when it crashes."""
+
+    def __init__(self) -> None:
+        self.cursor: Cursor | None = None
+        self.saved: Any = None
+        self.told: list[int] = []
+
+    def crash(self) -> None:
+        self.cursor = None if self.saved is None else Cursor.of(json.loads(self.saved))
+
+    def hear(self, look: Look) -> None:
+        if self.cursor is None:
+            self.cursor = Cursor.start(look)
+        else:
+            self.told += [run.id for run in self.cursor.news(look)]
+            self.cursor = self.cursor.after(look)
+        self.saved = json.dumps(self.cursor.as_dict())
+
+
+class World:
+    """A service, three watchers that share their looks, and what may happen to them."""
+
+    def __init__(self, list_lag: float, before: int) -> None:
+        self.service = Service(list_lag=list_lag)
+        self.watchers = [Watcher() for _ in range(3)]
+        for _ in range(before):
+            self.service.state.force(self.service.state.trigger(dict(BODY)).id, "ended")
+        self.service.turn(list_lag + 1)
+        self.past = {run.id for run in self.service.runs}
+        self.look(None)
+
+    def trigger(self, pause: int) -> None:
+        self.service.turn(pause)
+        self.service.state.trigger(dict(BODY))
+
+    def move(self, which: int, state: str) -> None:
+        going_on = [run for run in self.service.runs if run.state not in {"ended", "error"}]
+        if going_on:
+            self.service.state.force(going_on[which % len(going_on)].id, state)
+
+    def crash(self, which: int) -> None:
+        self.watchers[which].crash()
+
+    def look(self, fault: str | None) -> None:
+        cursors = [each.cursor for each in self.watchers if each.cursor is not None]
+        try:
+            seen = look_at(self.service, cursors, fault)
+        except EmpiricalError:
+            return
+        for each in self.watchers:
+            each.hear(seen)
+
+
+HISTORY = st.lists(
+    st.one_of(
+        st.tuples(st.just("trigger"), st.integers(0, 400)),
+        st.tuples(st.just("move"), st.integers(0, 9), st.sampled_from(["started", "ended"])),
+        st.tuples(st.just("look"), st.sampled_from([None, None, None, *FAULTS])),
+        st.tuples(st.just("crash"), st.integers(0, 2)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(HISTORY, st.sampled_from([0.0, 100.0]), st.integers(0, 3))
+def test_any_history_is_told_once(history: list[Any], list_lag: float, before: int) -> None:
+    """Over random runs, pauses, faults, crashes and lagging lists, every watcher hears of each end
+    that came after its first look, exactly once."""
+    world = World(list_lag, before)
+    for what, *how in history:
+        getattr(world, what)(*how)
+    world.service.turn(list_lag + 1)
+    world.look(None)
+    ends = {run.id for run in world.service.runs if run.state == "ended"} - world.past
+    for each in world.watchers:
+        assert sorted(each.told) == sorted(ends)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "cursor must be a mapping, not None"),
+        ({}, "cursor.told"),
+        ({"floor": -1, "told": [], "open": []}, "cursor.floor must be at least 0"),
+        ({"floor": 1, "told": ["7"], "open": []}, "cursor.told must be an integer"),
+        ({"floor": 1, "told": [], "open": 7.5}, "cursor.open must be an integer"),
+        ({"floor": 1, "told": [], "open": [], "x": 1}, "cursor has the unknown key 'x'"),
+    ],
+)
+def test_a_cursor_that_is_none_is_refused(data: Any, message: str) -> None:
+    """What was stored by something else is not taken for a cursor."""
+    with pytest.raises(InvalidRequestError, match=message):
+        Cursor.of(data)
+
+
+def run_of(run_id: int, **fields: Any) -> TestRun:
+    defaults = {"environment": "staging", "branch": "main", "total_count": 3, "failed_count": 0}
+    return TestRun(id=run_id, state=TestRunState.ENDED, **{**defaults, **fields})
+
+
+LOOK = Look(
+    listed={},
+    reach=0,
+    ended={
+        each.id: each
+        for each in (
+            run_of(1),
+            run_of(2, failed_count=1),
+            run_of(3, environment="production", branch="next"),
+            run_of(4, environment=None),
+        )
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("filters", "told"),
+    [
+        ({}, [1, 2, 3, 4]),
+        ({"environment": "staging"}, [1, 2]),
+        ({"environment": ["staging", "production"]}, [1, 2, 3]),
+        ({"branch": "next"}, [3]),
+        ({"outcome": "failed"}, [2]),
+        ({"outcome": ("passed", "no_tests"), "environment": "staging"}, [1]),
+        ({"policy": {"min_tests": 4}, "outcome": "no_tests"}, [1, 3, 4]),
+    ],
+)
+def test_filters(filters: Mapping[str, Any], told: list[int]) -> None:
+    """Each filter lets pass what it names, and nothing of which it cannot be told."""
+    events = EndFilter(**filters).events(Cursor(floor=0), LOOK)
+    assert [verdict.run_id for verdict in events] == told
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"environment": []}, "environment must name at least one"),
+        ({"environment": 5}, "environment must be a list of strings, not int"),
+        ({"branch": [""]}, r"branch\[0\] must be a non-empty string"),
+        ({"outcome": "red"}, "outcome must be passed or failed or .* not 'red'"),
+        ({"outcome": "timed_out"}, "outcome must be"),
+        ({"policy": {"failde": "skip"}}, "policy has the unknown key 'failde'"),
+    ],
+)
+def test_a_bad_filter_is_refused(filters: dict[str, Any], message: str) -> None:
+    """A filter that could never match is an error at once, and names its field."""
+    with pytest.raises(InvalidRequestError, match=message):
+        EndFilter(**filters)
