@@ -76,7 +76,7 @@ class Cursor:
     def start(cls, look: Look) -> Cursor:
         """Return the cursor of who begins with a look: what has ended by then is past."""
         ended = {run_id for run_id, run in look.listed.items() if run.state.is_terminal}
-        begin = cls(floor=max(0, look.reach - 1), told=frozenset(ended | look.ended.keys()))
+        begin = cls(floor=max(0, look.reach - 1), told=frozenset(ended))
         return begin.after(look)
 
     @classmethod

@@ -108,6 +108,57 @@ def test_a_list_that_tells_no_states_makes_no_false_news() -> None:
     assert [run.id for run in cursor.news(drive(_steps((cursor,)), perform))] == [open_one]
 
 
+def test_a_first_look_that_does_not_tell_all_is_none() -> None:
+    """Where the first look cannot read a run whose state it needs, it fails: no end is new later
+    that was there from the beginning."""
+    service = Service()
+    service.state.force(service.state.trigger(dict(BODY)).id, "ended")
+
+    def perform(call: Call[Any]) -> Any:
+        if call.path == "/api/test-runs":
+            return call.read(_without({"state"}, service._result(call)))
+        return service.perform(call, "500 before")
+
+    with pytest.raises(EmpiricalError, match="answered 500"):
+        drive(_steps(()), perform)
+
+
+def test_a_run_that_takes_its_time_is_told() -> None:
+    """The end of a run is told when it is on no page of the list any more that a look reads."""
+    service = Service()
+    slow = service.state.trigger(dict(BODY)).id
+    cursor = Cursor.start(look_at(service))
+    for _ in range(150):
+        service.turn(60)
+        service.state.force(service.state.trigger(dict(BODY)).id, "ended")
+    for _ in range(3):
+        cursor = cursor.after(look_at(service, [cursor]))
+    assert (cursor.floor > slow, cursor.open) == (True, {slow})
+    service.state.force(slow, "ended")
+    assert [run.id for run in cursor.news(look_at(service, [cursor]))] == [slow]
+
+
+def test_a_run_that_is_listed_after_a_newer_one_is_told() -> None:
+    """An end is told although the list shows the run only some looks after a newer one."""
+    service = Service()
+    cursor = Cursor.start(look_at(service))
+    late, newer = (service.state.trigger(dict(BODY)).id for _ in range(2))
+    for each in (late, newer):
+        service.state.force(each, "ended")
+
+    def perform(call: Call[Any]) -> Any:
+        answer = service._result(call)
+        if call.path == "/api/test-runs":
+            items = answer["data"]["test_runs"]["items"]
+            answer["data"]["test_runs"]["items"] = [row for row in items if row["id"] != late]
+        return call.read(answer)
+
+    look = drive(_steps((cursor,)), perform)
+    assert [run.id for run in cursor.news(look)] == [newer]
+    cursor = cursor.after(look)
+    assert [run.id for run in cursor.news(look_at(service, [cursor]))] == [late]
+
+
 def test_an_item_that_cannot_be_read_is_read_alone() -> None:
     """An end is told although the list's item of the run makes no sense."""
     service = Service()
