@@ -57,6 +57,12 @@ class EndFilter:
             if self.accepts(verdict):
                 yield verdict
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the filter as plain data: the arguments that make the same one."""
+        texts = {name: getattr(self, name) for name in ("environment", "branch", "outcome")}
+        given = {name: None if value is None else list(value) for name, value in texts.items()}
+        return {**given, "policy": GatePolicy.of(self.policy).as_dict()}
+
     def accepts(self, verdict: Verdict) -> bool:
         """Say whether the end of this run is told."""
         pairs: tuple[tuple[Any, str | None], ...] = (

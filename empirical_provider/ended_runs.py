@@ -124,13 +124,12 @@ class Cursor:
         )
 
 
-def look_for_ended_runs(client: EmpiricalClient, cursors: Iterable[Cursor] = ()) -> Look:
+def look_for_ended_runs(client: EmpiricalClient, cursors: Iterable[Cursor | None]) -> Look:
     """Look for runs that have ended.
 
     Args:
         client: An open client.
-        cursors: What each watcher has been told of. Without any, this is the first look: it tells
-            of no end, and `Cursor.start` makes a cursor of it.
+        cursors: What each watcher has been told of; None: nothing yet, see `Cursor.start`.
 
     Raises:
         AuthenticationError: The key is not accepted.
@@ -142,7 +141,7 @@ def look_for_ended_runs(client: EmpiricalClient, cursors: Iterable[Cursor] = ())
 
 
 async def alook_for_ended_runs(
-    client: AsyncEmpiricalClient, cursors: Iterable[Cursor] = ()
+    client: AsyncEmpiricalClient, cursors: Iterable[Cursor | None]
 ) -> Look:
     """Do what `look_for_ended_runs` does, with an async client."""
     send = partial(client._send, retry_for=0)  # noqa: SLF001  # of the same package
@@ -154,14 +153,16 @@ def _with_urls(client: EmpiricalClient | AsyncEmpiricalClient, look: Look) -> Lo
     return replace(look, ended=ended)
 
 
-def _steps(cursors: Sequence[Cursor]) -> Generator[Call[Any], Any, Look]:
-    listed, reach = yield from _read_list(cursors)
+def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
+    known = [each for each in cursors if each is not None]
+    is_first = len(known) < len(cursors)
+    listed, reach = yield from _read_list(known, is_first)
     ended: dict[int, TestRun] = {}
     gone: set[int] = set()
     failures = 0
-    for run_id in sorted({*listed, *chain.from_iterable(each.open for each in cursors)}):
+    for run_id in sorted({*listed, *_open(known)}):
         run = listed.get(run_id)
-        if not _is_worth_reading(run_id, run, cursors):
+        if not _is_worth_reading(run_id, run, known, is_first):
             continue
         try:
             found: TestRun = yield endpoints.get_test_run(run_id)
@@ -171,7 +172,7 @@ def _steps(cursors: Sequence[Cursor]) -> Generator[Call[Any], Any, Look]:
             raise
         except EmpiricalError as error:
             failures += 1
-            if not cursors:  # nothing may look new later that has ended by now
+            if is_first:  # nothing may look new later that has ended by now
                 raise
             log.warning("%s It is looked at again.", error)
             if failures >= _ENOUGH:
@@ -180,6 +181,18 @@ def _steps(cursors: Sequence[Cursor]) -> Generator[Call[Any], Any, Look]:
             if found.state.is_terminal:
                 ended[run_id] = _filled(found, run)
     return Look(listed=listed, reach=reach, ended=ended, gone=frozenset(gone))
+
+
+def _is_worth_reading(
+    run_id: int, run: TestRun | None, known: Sequence[Cursor], is_first: bool
+) -> bool:
+    """Say whether a run may have ended, by the list, and somebody does not know it yet."""
+    if run is not None and run.state.is_known:
+        if not run.state.is_terminal:
+            return False
+    elif run is not None and is_first:
+        return True
+    return any(each.wants(run_id) for each in known)
 
 
 def _filled(run: TestRun, listed: TestRun | None) -> TestRun:
@@ -194,21 +207,12 @@ def _filled(run: TestRun, listed: TestRun | None) -> TestRun:
     )
 
 
-def _is_worth_reading(run_id: int, run: TestRun | None, cursors: Sequence[Cursor]) -> bool:
-    """Say whether a run may have ended, by the list, and that is not known yet."""
-    if run is not None and run.state.is_known and not run.state.is_terminal:
-        return False
-    if not cursors:
-        return run is not None and not run.state.is_known
-    return any(each.wants(run_id) for each in cursors)
-
-
 def _read_list(
-    cursors: Sequence[Cursor],
+    known: Sequence[Cursor], is_first: bool
 ) -> Generator[Call[Any], Any, tuple[dict[int, TestRun], int]]:
     """Read the list as far back as the cursors ask, or one page; and say how far that is."""
-    floor = min((each.floor for each in cursors), default=None)
-    wanted = _Wanted(floor or 0, frozenset(chain.from_iterable(each.open for each in cursors)))
+    floor = min((each.floor for each in known), default=None)
+    wanted = _Wanted(0 if floor is None or is_first else floor, _open(known))
     listed: dict[int, TestRun] = {}
     for number in itertools.count(1):
         page: endpoints.Sighting = yield endpoints.look_at_runs(number, wanted)
@@ -218,6 +222,10 @@ def _read_list(
         if floor is None or page.oldest <= floor:
             return listed, page.oldest
     raise AssertionError("the pages have no end")
+
+
+def _open(known: Sequence[Cursor]) -> frozenset[int]:
+    return frozenset(chain.from_iterable(each.open for each in known))
 
 
 class _Wanted(Container[int]):

@@ -1,6 +1,6 @@
-"""The trigger: the wait of a deferred task, in Airflow's triggerer.
+"""The trigger: the wait of a deferred task, in Airflow's triggerer. That of assets is another one.
 
-Its path and its arguments are stored in users' databases: both are public for ever. A new argument
+Paths and arguments of both are stored in users' databases: they are public for ever. A new argument
 needs a default.
 """
 
@@ -18,14 +18,24 @@ from empirical_provider.airflow.versions import BaseTrigger, TriggerEvent
 from empirical_provider.exceptions import AuthenticationError, EmpiricalError
 
 if TYPE_CHECKING:
+    from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger
     from empirical_provider.verdict import Verdict
 
-__all__ = ["EmpiricalTestRunTrigger"]
+__all__ = ["EmpiricalTestRunEventTrigger", "EmpiricalTestRunTrigger"]
 
 log = logging.getLogger(__name__)
 
 _CANCEL_WITHIN = 3.0
 """Seconds for the one cancel call, the connection's look-up included."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load the other trigger on first use: Airflow 2 has no base for it."""
+    if name != "EmpiricalTestRunEventTrigger":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger
+
+    return EmpiricalTestRunEventTrigger
 
 
 class EmpiricalTestRunTrigger(BaseTrigger):

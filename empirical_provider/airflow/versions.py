@@ -18,6 +18,7 @@ __all__ = [
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "BaseBranchOperator",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
@@ -59,7 +60,7 @@ if TYPE_CHECKING:  # types are checked against the newest Airflow
         AirflowSkipException,
         AirflowTaskTimeout,
     )
-    from airflow.triggers.base import BaseTrigger, TriggerEvent
+    from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 _PLACES = {
     "BaseBranchOperator": (
@@ -76,6 +77,7 @@ _PLACES = {
         "airflow.sdk:BaseSensorOperator",
         "airflow.sensors.base:BaseSensorOperator",
     ),
+    "BaseEventTrigger": ("airflow.triggers.base:BaseEventTrigger",),  # from 3.0 on
     "BaseTrigger": ("airflow.triggers.base:BaseTrigger",),
     "TriggerEvent": ("airflow.triggers.base:TriggerEvent",),
     **{

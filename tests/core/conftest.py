@@ -60,7 +60,7 @@ class Twin:
             return self._sync(lambda client: preflight(client, request))
         return asyncio.run(self._async(lambda client: apreflight(client, request)))
 
-    def look_for_ended_runs(self, cursors: Iterable[Cursor] = ()) -> Any:
+    def look_for_ended_runs(self, cursors: Iterable[Cursor | None]) -> Any:
         if self.kind == "sync":
             return self._sync(lambda client: look_for_ended_runs(client, cursors))
         return asyncio.run(self._async(lambda client: alook_for_ended_runs(client, cursors)))

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 BODY = {"environment": "staging"}
 
 
-def look_at(service: Service, cursors: Sequence[Cursor] = (), fault: str | None = None) -> Look:
+def look_at(
+    service: Service, cursors: Sequence[Cursor | None] = (None,), fault: str | None = None
+) -> Look:
     return drive(_steps(tuple(cursors)), lambda call: service.perform(call, fault))
 
 
@@ -45,7 +47,7 @@ def test_each_end_is_told_once(empirical: Emulator, ask: Twin) -> None:
     """What ended before the first look is past; what ends later is news once, with its tests."""
     before, later = trigger(empirical, ask), trigger(empirical, ask)
     empirical.set_state(before, "ended")
-    cursor = Cursor.start(ask.look_for_ended_runs())
+    cursor = Cursor.start(ask.look_for_ended_runs([None]))
     assert cursor.news(ask.look_for_ended_runs([cursor])) == []
     empirical.set_state(later, "cancelled")
     newest = trigger(empirical, ask, "failed")
@@ -63,7 +65,7 @@ def test_each_end_is_told_once(empirical: Emulator, ask: Twin) -> None:
 def test_only_what_may_be_news_is_read_alone(empirical: Emulator, ask: Twin) -> None:
     """A look costs one list, and one request for each run that has ended since."""
     ids = [trigger(empirical, ask) for _ in range(5)]
-    cursor = Cursor.start(ask.look_for_ended_runs())
+    cursor = Cursor.start(ask.look_for_ended_runs([None]))
     empirical.set_state(ids[2], "ended")
     began = len(empirical.requests)
     cursor = cursor.after(ask.look_for_ended_runs([cursor]))
@@ -77,7 +79,7 @@ def test_only_what_may_be_news_is_read_alone(empirical: Emulator, ask: Twin) -> 
 def test_a_deleted_run_is_asked_for_once(empirical: Emulator, ask: Twin) -> None:
     """A run that is gone is no news, and is not looked for for ever."""
     run_id = trigger(empirical, ask)
-    cursor = Cursor.start(ask.look_for_ended_runs())
+    cursor = Cursor.start(ask.look_for_ended_runs([None]))
     empirical.delete_run(run_id)
     look = ask.look_for_ended_runs([cursor])
     assert (cursor.news(look), look.gone) == ([], frozenset({run_id}))
@@ -102,7 +104,7 @@ def test_a_list_that_tells_no_states_makes_no_false_news() -> None:
             return call.read(_without({"state"}, service._result(call)))
         return service.perform(call)
 
-    cursor = Cursor.start(drive(_steps(()), perform))
+    cursor = Cursor.start(drive(_steps((None,)), perform))
     assert (cursor.told, cursor.open) == ({old}, {open_one})
     service.state.force(open_one, "ended")
     assert [run.id for run in cursor.news(drive(_steps((cursor,)), perform))] == [open_one]
@@ -120,7 +122,7 @@ def test_a_first_look_that_does_not_tell_all_is_none() -> None:
         return service.perform(call, "500 before")
 
     with pytest.raises(EmpiricalError, match="answered 500"):
-        drive(_steps(()), perform)
+        drive(_steps((None,)), perform)
 
 
 def test_a_run_that_takes_its_time_is_told() -> None:
@@ -216,6 +218,7 @@ class Watcher:
         self.cursor: Cursor | None = None
         self.saved: Any = None
         self.told: list[int] = []
+        self.past: set[int] = set()
 
     def crash(self) -> None:
         self.cursor = None if self.saved is None else Cursor.of(json.loads(self.saved))
@@ -223,6 +226,7 @@ class Watcher:
     def hear(self, look: Look) -> None:
         if self.cursor is None:
             self.cursor = Cursor.start(look)
+            self.past = {run.id for run in look.listed.values() if run.state.is_terminal}
         else:
             self.told += [run.id for run in self.cursor.news(look)]
             self.cursor = self.cursor.after(look)
@@ -230,16 +234,17 @@ class Watcher:
 
 
 class World:
-    """A service, three watchers that share their looks, and what may happen to them."""
+    """A service, watchers that share their looks, and what may happen to them."""
 
     def __init__(self, list_lag: float, before: int) -> None:
         self.service = Service(list_lag=list_lag)
-        self.watchers = [Watcher() for _ in range(3)]
+        self.watchers = [Watcher(), Watcher()]
         for _ in range(before):
             self.service.state.force(self.service.state.trigger(dict(BODY)).id, "ended")
         self.service.turn(list_lag + 1)
-        self.past = {run.id for run in self.service.runs}
-        self.look(None)
+
+    def join(self) -> None:
+        self.watchers.append(Watcher())
 
     def trigger(self, pause: int) -> None:
         self.service.turn(pause)
@@ -251,12 +256,11 @@ class World:
             self.service.state.force(going_on[which % len(going_on)].id, state)
 
     def crash(self, which: int) -> None:
-        self.watchers[which].crash()
+        self.watchers[which % len(self.watchers)].crash()
 
     def look(self, fault: str | None) -> None:
-        cursors = [each.cursor for each in self.watchers if each.cursor is not None]
         try:
-            seen = look_at(self.service, cursors, fault)
+            seen = look_at(self.service, [each.cursor for each in self.watchers], fault)
         except EmpiricalError:
             return
         for each in self.watchers:
@@ -268,7 +272,8 @@ HISTORY = st.lists(
         st.tuples(st.just("trigger"), st.integers(0, 400)),
         st.tuples(st.just("move"), st.integers(0, 9), st.sampled_from(["started", "ended"])),
         st.tuples(st.just("look"), st.sampled_from([None, None, None, *FAULTS])),
-        st.tuples(st.just("crash"), st.integers(0, 2)),
+        st.tuples(st.just("crash"), st.integers(0, 9)),
+        st.tuples(st.just("join")),
     ),
     max_size=60,
 )
@@ -277,16 +282,17 @@ HISTORY = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(HISTORY, st.sampled_from([0.0, 100.0]), st.integers(0, 3))
 def test_any_history_is_told_once(history: list[Any], list_lag: float, before: int) -> None:
-    """Over random runs, pauses, faults, crashes and lagging lists, every watcher hears of each end
-    that came after its first look, exactly once."""
+    """Over random runs, pauses, faults, crashes and lagging lists, every watcher, also one that
+    joins the others late, hears of each end that came after its first look, exactly once."""
     world = World(list_lag, before)
     for what, *how in history:
         getattr(world, what)(*how)
     world.service.turn(list_lag + 1)
     world.look(None)
-    ends = {run.id for run in world.service.runs if run.state == "ended"} - world.past
+    world.look(None)  # the first one of who has joined last
+    ends = {run.id for run in world.service.runs if run.state == "ended"}
     for each in world.watchers:
-        assert sorted(each.told) == sorted(ends)
+        assert sorted(each.told) == sorted(ends - each.past)
 
 
 @pytest.mark.parametrize(

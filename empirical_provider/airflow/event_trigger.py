@@ -1,0 +1,133 @@
+"""The trigger of an asset's watcher: an event for each test run that ends. Airflow 3.0 or newer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from empirical_provider import checks
+from empirical_provider.airflow.versions import BaseEventTrigger, TriggerEvent
+from empirical_provider.end_events import EndFilter
+
+if TYPE_CHECKING:
+    from empirical_provider.airflow.watching import Watcher
+    from empirical_provider.policy import GatePolicy
+    from empirical_provider.verdict import Verdict
+
+__all__ = ["EmpiricalTestRunEventTrigger"]
+
+_STORED_WITHIN = 5.0
+"""Seconds within which an event is taken to be stored, before 3.3, which says so. A guess; the
+triggerer hands its events on once a second."""
+
+
+class EmpiricalTestRunEventTrigger(BaseEventTrigger):
+    """Fires an event for each test run that ends: give it to an ``AssetWatcher``.
+
+    ::
+
+        ends = EmpiricalTestRunEventTrigger(environment="staging", outcome="failed")
+        red = Asset("staging_red", watchers=[AssetWatcher(name="empirical", trigger=ends)])
+
+    The event's payload is the verdict as a dict: outcome, decision, run_id, url, counts and so on;
+    Airflow keeps it in the asset event's extra, as ``payload``. What has ended before the first
+    look is past. After a restart it goes on where it was, by the asset's state store (before
+    Airflow 3.3 by a Variable). Each end is told once; those of the last one or two seconds before
+    a triggerer is killed may be told again, never lost (before 3.3: of the last five seconds).
+    Watchers of one connection share their looks from 3.3 on.
+
+    Args:
+        environment: Slug of the environment, or a list of them; default: all.
+        branch: Branch of the test repository, or a list of them; default: all.
+        outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded`` or ``no_tests``,
+            or a list of them; default: all.
+        policy: What the verdicts go by, as in the operator.
+        poll_interval: Seconds between two looks, varied by up to a tenth; default 30. Of those who
+            share their looks, the shortest counts.
+        empirical_conn_id: Id of the connection; default ``empirical_default``.
+
+    Raises:
+        InvalidRequestError: An argument is not valid; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: str | Iterable[str] | None = None,
+        branch: str | Iterable[str] | None = None,
+        outcome: str | Iterable[str] | None = None,
+        policy: GatePolicy | Mapping[str, Any] | None = None,
+        poll_interval: float = 30.0,
+        empirical_conn_id: str = "empirical_default",
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
+        checks.text("empirical_conn_id", empirical_conn_id)
+        checks.number("poll_interval", poll_interval)
+        self._wanted = EndFilter(
+            environment=environment, branch=branch, outcome=outcome, policy=policy
+        )
+        self.poll_interval = poll_interval
+        self.empirical_conn_id = empirical_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the path of this class and its arguments, as Airflow stores them."""
+        return (
+            "empirical_provider.airflow.triggers.EmpiricalTestRunEventTrigger",
+            {
+                **self._wanted.as_dict(),
+                "poll_interval": self.poll_interval,
+                "empirical_conn_id": self.empirical_conn_id,
+            },
+        )
+
+    def shared_stream_key(self) -> Hashable:
+        """Share the looks with all who watch the same connection."""
+        return ("empirical_test_runs", self.empirical_conn_id)
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
+        """Return the poll of the connection; Airflow makes one for all who share it."""
+        from empirical_provider.airflow.watching import Poll
+
+        return Poll(kwargs["empirical_conn_id"])
+
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[Any]
+    ) -> AsyncIterator[TriggerEvent]:
+        """Make events of the shared looks."""
+        from empirical_provider.airflow.watching import watchers_of
+
+        watcher = self._watcher()
+        await watcher.recall()
+        with watchers_of(self.empirical_conn_id).joined_by(watcher):
+            async for number, look in shared_stream:
+                for verdict in watcher.hear(number, look):
+                    yield _event(verdict)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look alone, where the host shares nothing."""
+        from empirical_provider.airflow.watching import Poll, Watchers
+
+        watcher, alone = self._watcher(), Watchers()
+        await watcher.recall()
+        with alone.joined_by(watcher):
+            async with aclosing(Poll(self.empirical_conn_id, alone).open_stream()) as stream:
+                async for (number, look), _ in stream:
+                    for verdict in watcher.hear(number, look):
+                        yield _event(verdict)
+                    await asyncio.sleep(min(_STORED_WITHIN, self.poll_interval / 2))
+                    await watcher.save(number)
+
+    def _watcher(self) -> Watcher:
+        from empirical_provider.airflow.remembering import Memory
+        from empirical_provider.airflow.watching import Watcher
+
+        store = getattr(self, "asset_state_store", None)
+        memory = Memory(self.empirical_conn_id, self.serialize()[1], store)
+        return Watcher(self._wanted, memory, self.poll_interval)
+
+
+def _event(verdict: Verdict) -> TriggerEvent:
+    return TriggerEvent(verdict.as_dict())  # type: ignore[no-untyped-call]  # as above

@@ -1,0 +1,94 @@
+"""Where a watcher remembers what it was told: the asset's state store, before 3.3 a Variable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from empirical_provider.airflow.versions import find, in_async
+from empirical_provider.exceptions import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from empirical_provider.ended_runs import Cursor
+
+__all__ = ["Memory"]
+
+log = logging.getLogger(__name__)
+
+_PREFIX = "empirical_test_runs"
+
+_AGAIN = 5.0
+"""Seconds after which to ask again for what could not be had."""
+
+
+class Memory:
+    """The one value that a watcher keeps.
+
+    Args:
+        conn_id: Id of the connection that it watches.
+        arguments: All arguments of its trigger: they tell it from others where no asset does.
+        store: The state store of its assets, where the host has one (Airflow 3.3).
+    """
+
+    def __init__(self, conn_id: str, arguments: Mapping[str, Any], store: Any) -> None:
+        self._key = f"{_PREFIX}__{conn_id}"
+        told = json.dumps(arguments, sort_keys=True).encode()
+        self._variable = f"{self._key}__{hashlib.sha256(told).hexdigest()[:12]}"
+        self._store = store
+
+    async def recall(self) -> Cursor | None:
+        """Return what was saved last; None: nothing.
+
+        It asks until it hears: who begins anew instead would lose what has ended meanwhile.
+        """
+        from empirical_provider.ended_runs import Cursor
+
+        while True:
+            try:
+                saved = await self._read()
+                return None if saved is None else Cursor.of(saved)
+            except InvalidRequestError as error:
+                log.warning("%s holds no cursor (%s): watching begins anew.", self._place, error)
+                return None
+            except Exception:
+                log.exception("%s could not be read. Trying again.", self._place)
+            await asyncio.sleep(_AGAIN)
+
+    async def save(self, cursor: Cursor) -> bool:
+        """Save a cursor, and say whether that worked."""
+        try:
+            await self._write(cursor.as_dict())
+        except Exception:
+            log.exception("%s could not be written; it will be with the next look.", self._place)
+            return False
+        return True
+
+    @property
+    def _place(self) -> str:
+        return f"Variable {self._variable}" if self._store is None else f"Asset state {self._key}"
+
+    async def _read(self) -> Any:
+        if self._store is not None:
+            try:
+                return await self._store.aget(self._key)
+            except ValueError:  # one trigger serves several assets, and the store is that of one
+                self._store = None
+        variable = find("airflow.sdk:Variable")
+        return await in_async(
+            lambda: variable.get(self._variable, default=None, deserialize_json=True)
+        )
+
+    async def _write(self, cursor: dict[str, Any]) -> None:
+        if self._store is not None:
+            await self._store.aset(self._key, cursor)
+            return
+        variable = find("airflow.sdk:Variable")
+        about = "What the watchers of Empirical test runs have been told of."
+        await in_async(
+            lambda: variable.set(self._variable, cursor, description=about, serialize_json=True)
+        )

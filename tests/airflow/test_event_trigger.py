@@ -1,0 +1,316 @@
+"""The watchers' trigger: what it stores, what it tells, and that watchers share their looks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+from collections import Counter
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from empirical_provider import EmpiricalClient, InvalidRequestError, TestRunRequest
+from empirical_provider.airflow import triggers
+from empirical_provider.airflow.remembering import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger
+    from empirical_provider.emulator import Emulator
+
+AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
+
+pytestmark = [
+    pytest.mark.usefixtures("connection"),
+    pytest.mark.skipif(AIRFLOW < (3, 0), reason="assets have watchers from Airflow 3.0 on"),
+]
+shares = pytest.mark.skipif(AIRFLOW < (3, 3), reason="watchers share a poll from Airflow 3.3 on")
+
+SOON = 0.05
+
+
+def watch(**fields: Any) -> EmpiricalTestRunEventTrigger:
+    return triggers.EmpiricalTestRunEventTrigger(**{"poll_interval": SOON, **fields})
+
+
+@pytest.fixture
+def end(empirical: Emulator, api_key: str) -> Callable[..., int]:
+    """Return a function that starts a run in an environment and lets it end."""
+
+    def play(environment: str = "staging", outcome: str = "passed") -> int:
+        empirical.script(environment, outcome)
+        with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+            run_id = client.trigger(TestRunRequest(environment=environment)).id
+        empirical.set_state(run_id, "ended")
+        return run_id
+
+    return play
+
+
+class Store:
+    """The state store of one asset, which needs a triggerer's supervisor."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.broken = False
+
+    async def aget(self, key: str) -> Any:
+        return json.loads(self.values[key]) if key in self.values else None
+
+    async def aset(self, key: str, value: Any) -> None:
+        if self.broken:
+            raise ConnectionError("the store is away")
+        self.values[key] = json.dumps(value)
+
+
+class Triggerer:
+    """What Airflow's triggerer does with a watcher's trigger, with its real shared streams."""
+
+    def __init__(self) -> None:
+        module = importlib.import_module("airflow.triggers.shared_stream")
+        self._streams = module.SharedStreamManager()
+        self._unconfirmed: list[int] = []
+        self.events: list[tuple[int, dict[str, Any]]] = []
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    async def start(self, trigger: Any, store: Store) -> int:
+        trigger.asset_state_store = store
+        number = len(self._tasks)
+        self._tasks[number] = asyncio.create_task(self._run(number, trigger))
+        return number
+
+    async def _run(self, number: int, trigger: Any) -> None:
+        key = trigger.shared_stream_key()
+        stream = self._streams.subscribe(trigger_id=number, trigger=trigger, key=key)
+        try:
+            async for event in trigger.filter_shared_stream(stream):
+                seq = self._streams.bind_pending_event(trigger_id=number, key=key)
+                self._unconfirmed.append(seq)
+                self.events.append((number, event.payload))
+        finally:
+            await self._streams.unsubscribe(number, key)
+
+    def confirm(self) -> None:
+        """Say that all events by now are stored."""
+        self._streams.confirm_persisted(self._unconfirmed)
+        self._unconfirmed.clear()
+
+    def told(self, number: int) -> list[int]:
+        return [payload["run_id"] for each, payload in self.events if each == number]
+
+    async def stop(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        for ended in await asyncio.gather(*self._tasks.values(), return_exceptions=True):
+            assert isinstance(ended, asyncio.CancelledError), ended
+        await self._streams.stop_all()
+
+
+@contextlib.asynccontextmanager
+async def triggerer() -> AsyncIterator[Triggerer]:
+    """Have a triggerer for a while."""
+    one = Triggerer()
+    try:
+        yield one
+    finally:
+        await one.stop()
+
+
+async def until(look: Callable[[], Any], what: str) -> Any:
+    """Wait until there is something to see; what it is stands in the failure's traceback."""
+    del what
+    async with asyncio.timeout(20):
+        while not (seen := look()):  # noqa: ASYNC110  # seen in threads, which have no event to set
+            await asyncio.sleep(0.01)
+    return seen
+
+
+def lists(empirical: Emulator) -> int:
+    return sum(each.endpoint == "list_test_runs" for each in empirical.requests)
+
+
+async def looked(empirical: Emulator, times: int = 2) -> None:
+    """Wait until so many further lists were read."""
+    seen = lists(empirical)
+    await until(lambda: lists(empirical) >= seen + times, "further looks")
+
+
+def played(scene: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(scene)
+
+
+def test_what_is_stored_is_plain_and_makes_the_same_trigger() -> None:
+    """The arguments are JSON under a path that is public for ever, and make an equal trigger."""
+    trigger = watch(environment="staging", outcome=["failed", "error"], policy={"min_tests": 5})
+    path, kwargs = trigger.serialize()
+    assert path == "empirical_provider.airflow.triggers.EmpiricalTestRunEventTrigger"
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    assert (kwargs["environment"], kwargs["branch"]) == (["staging"], None)
+    module, _, name = path.rpartition(".")
+    again = getattr(importlib.import_module(module), name)(**kwargs)
+    assert again.serialize() == (path, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"outcome": "red"}, "outcome must be passed or"),
+        ({"environment": []}, "environment must name at least one"),
+        ({"poll_interval": 0}, "poll_interval must be a number above 0"),
+        ({"empirical_conn_id": ""}, "empirical_conn_id must be a non-empty string"),
+        ({"policy": {"min": 1}}, "policy has the unknown key 'min'"),
+    ],
+)
+def test_bad_arguments_are_refused_in_the_dag_file(fields: dict[str, Any], message: str) -> None:
+    """A watcher that could not work is an import error of its DAG, and names the argument."""
+    with pytest.raises(InvalidRequestError, match=message):
+        watch(**fields)
+
+
+def test_alone_it_tells_each_end_once(empirical: Emulator, end: Callable[..., int]) -> None:
+    """Where nothing is shared it looks alone, saves what it told, and goes on there later."""
+    end()
+    store = Store()
+
+    async def some(trigger: Any, count: int) -> list[dict[str, Any]]:
+        trigger.asset_state_store = store
+        events: list[dict[str, Any]] = []
+
+        async def run() -> None:
+            async for event in trigger.run():
+                events.append(event.payload)  # noqa: PERF401  # seen while it runs
+
+        task = asyncio.create_task(run())
+        await until(lambda: store.values, "the first look")
+        await until(lambda: len(events) >= count, "the events")
+        await looked(empirical, 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return events
+
+    async def first() -> list[dict[str, Any]]:
+        task = asyncio.create_task(some(watch(outcome="failed"), 1))
+        await until(lambda: store.values, "the first look")
+        end()
+        red.append(end(outcome="failed"))
+        return await task
+
+    red: list[int] = []
+    told = played(first())
+    assert [(each["run_id"], each["outcome"]) for each in told] == [(red[0], "failed")]
+    assert told[0]["url"].endswith(f"/test-runs/{red[0]}")
+    later = end("staging", "failed")
+    assert [each["run_id"] for each in played(some(watch(outcome="failed"), 1))] == [later]
+
+
+@shares
+def test_twenty_watchers_make_one_poll(empirical: Emulator, end: Callable[..., int]) -> None:
+    """Twenty watchers of a connection ask for no more than one does, and each hears all."""
+
+    async def scene(count: int) -> tuple[list[list[int]], Counter[str]]:
+        async with triggerer() as one:
+            for number in range(count):
+                await one.start(watch(policy={"min_tests": number}), Store())
+            await looked(empirical)
+            began = len(empirical.requests)
+            ids = [end() for _ in range(3)]
+            await until(lambda: all(one.told(each) == ids for each in range(count)), "all told")
+            asked = Counter(each.endpoint for each in empirical.requests[began:])
+            return [one.told(each) for each in range(count)], asked
+
+    for count in (1, 20):
+        told, asked = played(scene(count))
+        assert asked["get_test_run"] == 3
+        assert asked["list_test_runs"] <= 5
+        assert len({tuple(each) for each in told}) == 1
+
+
+@shares
+def test_what_was_told_is_saved_once_it_is_stored(
+    empirical: Emulator, end: Callable[..., int]
+) -> None:
+    """A watcher that ends before its event is stored tells it again, and after that never."""
+    store = Store()
+
+    async def scene(confirms: bool, run_id: int | None) -> list[int]:
+        async with triggerer() as one:
+            await one.start(watch(), store)
+            if run_id is None:
+                await until(lambda: store.values, "the first look")
+                run_id = end()
+                await until(lambda: one.told(0), "the event")
+            else:
+                await looked(empirical, 3)
+            if confirms:
+                before = dict(store.values)
+                one.confirm()
+                await until(lambda: store.values != before, "saved")
+            return one.told(0)
+
+    [told] = played(scene(confirms=False, run_id=None))
+    assert played(scene(confirms=True, run_id=told)) == [told]
+    assert played(scene(confirms=False, run_id=told)) == []
+
+
+@shares
+def test_a_watcher_that_comes_late_goes_on_where_it_was(
+    empirical: Emulator, end: Callable[..., int]
+) -> None:
+    """One that was away hears what ended meanwhile, although the others have heard it before."""
+    stores = [Store(), Store()]
+
+    async def scene() -> None:
+        async with triggerer() as one:
+            for store in stores:
+                await one.start(watch(), store)
+            await until(lambda: all(store.values for store in stores), "the first look")
+        run_id = end()
+        async with triggerer() as one:
+            await one.start(watch(), stores[0])
+            await until(lambda: one.told(0) == [run_id], "one has heard")
+            await one.start(watch(), stores[1])
+            await until(lambda: one.told(1) == [run_id], "the other has heard")
+            await looked(empirical)
+            assert one.told(0) == [run_id]
+
+    played(scene())
+
+
+@shares
+def test_trouble_ends_nothing(empirical: Emulator, end: Callable[..., int], api_key: str) -> None:
+    """An outage, a refused key, a store that is away: watching goes on, and nothing is lost."""
+    store = Store()
+
+    async def scene() -> None:
+        async with triggerer() as one:
+            await one.start(watch(), store)
+            await until(lambda: store.values, "the first look")
+            empirical.fault("list_test_runs", "status", status=500, times=3)
+            first = end()
+            await until(lambda: one.told(0) == [first], "after the outage")
+            empirical.revoke(api_key)
+            await looked(empirical)
+            empirical.restore(api_key)
+            second = end()
+            await until(lambda: one.told(0) == [first, second], "after the refusal")
+            store.broken = True
+            before = dict(store.values)
+            one.confirm()
+            await looked(empirical)
+            assert store.values == before
+            store.broken = False
+            await until(lambda: store.values != before, "saved with a later look")
+
+    played(scene())
+
+
+def test_a_saved_value_that_is_no_cursor_counts_for_nothing(end: Callable[..., int]) -> None:
+    """What a person has written over the cursor makes it begin anew, without a flood."""
+    end()
+    store = Store()
+    store.values["empirical_test_runs__empirical_default"] = json.dumps({"floor": "x"})
+    assert played(Memory("empirical_default", {}, store).recall()) is None
