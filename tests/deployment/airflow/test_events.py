@@ -1,0 +1,179 @@
+"""Assets that watch for the ends of test runs, in a whole Airflow whose triggerer is killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.deployment.airflow.conftest import KEY, serving
+from tests.deployment.airflow.host import AIRFLOW, Deployment
+from tests.deployment.leaks import files_with, rows_with, tables_of_sqlite
+from tests.deployment.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.deployment.airflow.conftest import Service
+
+DAGS = Path(__file__).parent / "dags_events"
+INTERVAL = 4.0
+"""Seconds between two looks of the watchers."""
+
+ENVIRONMENT = "watched"
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """Return the service that is watched; its runs end when they are told to."""
+    with serving({ENVIRONMENT: "stuck"}) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def airflow(service: Service) -> Iterator[Deployment]:
+    """Return an Airflow whose watchers have taken their first look."""
+    with Deployment(DAGS) as airflow:
+        airflow.connect("empirical_default", password=KEY, host=service.url)
+        until("the DAGs are parsed", lambda: airflow.known("consumer", "onlooker"))
+        until("they watch", lambda: lists(service) > 1, 90)
+        yield airflow
+
+
+def lists(service: Service) -> int:
+    return sum(each.endpoint == "list_test_runs" for each in service.requests)
+
+
+def trigger(service: Service) -> int:
+    """Start a run, as others do."""
+    answer = httpx.put(
+        f"{service.url}/api/test-runs",
+        json={"environment": ENVIRONMENT},
+        headers={"Authorization": f"Bearer {KEY}"},
+    )
+    run_id: int = answer.json()["data"]["test_run"]["id"]
+    return run_id
+
+
+def end(service: Service, count: int) -> list[int]:
+    """Start some runs, and let them end."""
+    ids = [trigger(service) for _ in range(count)]
+    for run_id in ids:
+        service.set_state(run_id, "ended")
+    return ids
+
+
+def rows(airflow: Deployment, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Read Airflow's database: its REST API answers 500 for an event whose DAG run is queued."""
+    with closing(sqlite3.connect(f"file:{airflow.home / 'airflow.db'}?mode=ro", uri=True)) as base:
+        return base.execute(query, values).fetchall()
+
+
+def events(airflow: Deployment, asset: str = "every") -> list[dict[str, Any]]:
+    """Return the verdicts in the events of an asset, the oldest first."""
+    query = """SELECT asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_id
+               WHERE asset.name = ? ORDER BY asset_event.id"""
+    return [json.loads(extra)["payload"] for (extra,) in rows(airflow, query, asset)]
+
+
+def told(airflow: Deployment, asset: str = "every") -> list[int]:
+    return sorted(each["run_id"] for each in events(airflow, asset))
+
+
+def consumed(airflow: Deployment) -> dict[int, datetime]:
+    """Return which verdicts have started the DAG, and when that began."""
+    query = """SELECT asset_event.extra, dag_run.start_date
+               FROM dagrun_asset_event JOIN asset_event ON asset_event.id = event_id
+               JOIN dag_run ON dag_run.id = dag_run_id
+               WHERE dag_run.dag_id = 'consumer' AND dag_run.run_type = 'asset_triggered'
+               AND dag_run.start_date IS NOT NULL"""
+    return {
+        json.loads(extra)["payload"]["run_id"]: datetime.fromisoformat(began).replace(tzinfo=UTC)
+        for extra, began in rows(airflow, query)
+    }
+
+
+def saved(airflow: Deployment) -> set[int]:
+    """Return the ids that the watcher of the first asset has saved as told, where assets can."""
+    query = """SELECT value FROM asset_state_store JOIN asset ON asset.id = asset_id
+               WHERE asset.name = 'every'"""
+    return {run_id for (value,) in rows(airflow, query) for run_id in json.loads(value)["told"]}
+
+
+@pytest.mark.scenario("a DAG starts when a run ends")
+def test_a_dag_starts_when_a_run_ends(airflow: Deployment, service: Service) -> None:
+    """Within two poll intervals of a run's end a DAG has started, with the verdict in its event."""
+    run_id = trigger(service)
+    looks = lists(service)
+    until("it is seen while it goes on", lambda: lists(service) > looks + 1)
+    service.set_state(run_id, "ended")
+    ended = datetime.now(UTC)
+    began = until("the DAG has started", lambda: consumed(airflow).get(run_id))
+    assert (began - ended).total_seconds() < 2 * INTERVAL
+    [verdict] = events(airflow)
+    assert (verdict["run_id"], verdict["outcome"]) == (run_id, "passed")
+    assert verdict["url"] == f"{service.url}/acme/test-runs/{run_id}"
+
+
+@pytest.mark.scenario("twenty watchers, one poll")
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="watchers share a poll from Airflow 3.3 on")
+def test_twenty_watchers_make_one_poll(airflow: Deployment, service: Service) -> None:
+    """All twenty have the event of a run that was read once, and lists are read at one's pace."""
+    until("all watch", lambda: len(watching(airflow)) == 20)
+    began, since = lists(service), time.monotonic()
+    [run_id] = end(service, 1)
+    names = watching(airflow)
+    until("all have the event", lambda: all(run_id in told(airflow, name) for name in names))
+    passed = time.monotonic() - since
+    read = Counter(each.path for each in service.requests)
+    assert read[f"/api/test-runs/{run_id}"] == 1
+    assert lists(service) - began <= passed / (0.9 * INTERVAL) + 1
+
+
+def watching(airflow: Deployment) -> list[str]:
+    """Return the names of the assets that are watched."""
+    listed = airflow.api("GET", "/api/v2/assets?limit=100")["assets"]
+    return [each["name"] for each in listed if each["watchers"]]
+
+
+@pytest.mark.scenario("triggerer SIGKILL while runs end")
+def test_fifty_ends_are_fifty_events(airflow: Deployment, service: Service) -> None:
+    """Of runs that end before, while and after a triggerer is dead, each has exactly one event."""
+    before = told(airflow)
+    open_one = trigger(service)
+    ids = end(service, 19)
+    until("those have events", lambda: set(ids) <= set(told(airflow)))
+    until("that is saved", lambda: set(ids) <= saved(airflow))
+    late = end(service, 5)  # most probably not looked at yet
+    airflow.kill("triggerer", signal.SIGKILL)
+    service.set_state(open_one, "ended")
+    ids += [*late, open_one, *end(service, 15)]
+    airflow.again("triggerer")
+    looks = lists(service)
+    until("it watches again", lambda: lists(service) > looks, 120)
+    ids += end(service, 10)
+    assert len(ids) == 50
+    until("all have events", lambda: set(ids) <= set(told(airflow)), 120)
+    looks = lists(service)
+    until("nothing more comes", lambda: lists(service) > looks + 2)
+    assert told(airflow) == sorted([*before, *ids])
+    until("all have started the DAG", lambda: set(ids) <= consumed(airflow).keys(), 120)
+
+
+@pytest.mark.scenario("no secret anywhere")
+def test_the_key_is_nowhere(airflow: Deployment, service: Service) -> None:
+    """After all that, neither a file of the home nor a row of the database holds the key."""
+    assert lists(service) > 0
+    assert files_with([KEY], airflow.home) == []
+    assert rows_with([KEY], tables_of_sqlite(airflow.home / "airflow.db")) == []
