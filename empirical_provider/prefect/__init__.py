@@ -1,7 +1,7 @@
 """Empirical on Prefect: blocks with the API key and with what to run, and tasks that gate a flow.
 
 Prefect imports this in every process that looks up a block, so only the blocks are loaded with it.
-The tasks and the ready flow are loaded when they are asked for, and the HTTP client when something
+The tasks and the ready flows are loaded when they are asked for, and the HTTP client when something
 is sent.
 """
 
@@ -14,6 +14,7 @@ from empirical_provider.prefect.job_run import EmpiricalTestJobRun
 
 if TYPE_CHECKING:
     from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
+    from empirical_provider.prefect.events import emit_test_run_events
     from empirical_provider.prefect.flows import run_empirical_tests
     from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
     from empirical_provider.prefect.preflighting import apreflight, preflight
@@ -29,6 +30,7 @@ __all__ = [
     "atrigger_test_run",
     "await_for_test_run",
     "cancel_test_runs_on_cancellation",
+    "emit_test_run_events",
     "preflight",
     "run_empirical_tests",
     "run_tests",
@@ -43,6 +45,7 @@ _HOME_OF = {
     "atrigger_test_run": "tasks",
     "await_for_test_run": "gate",
     "cancel_test_runs_on_cancellation": "cancelling",
+    "emit_test_run_events": "events",
     "run_empirical_tests": "flows",
     "run_tests": "running",
     "trigger_test_run": "tasks",
@@ -51,7 +54,7 @@ _HOME_OF = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a task or the ready flow from its module on first use."""
+    """Load a task or a ready flow from its module on first use."""
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

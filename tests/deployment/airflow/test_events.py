@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.deployment.airflow.conftest import Service
 
 DAGS = Path(__file__).parent / "dags_events"
-INTERVAL = 4.0
+INTERVAL = 6.0
 """Seconds between two looks of the watchers."""
 
 ENVIRONMENT = "watched"
@@ -105,10 +105,15 @@ def consumed(airflow: Deployment) -> dict[int, datetime]:
 
 
 def saved(airflow: Deployment) -> set[int]:
-    """Return the ids that the watcher of the first asset has saved as told, where assets can."""
-    query = """SELECT value FROM asset_state_store JOIN asset ON asset.id = asset_id
-               WHERE asset.name = 'every'"""
-    return {run_id for (value,) in rows(airflow, query) for run_id in json.loads(value)["told"]}
+    """Return the ids that a watcher has saved as told: the first asset's, or before 3.3 any."""
+    if AIRFLOW < (3, 3):
+        variables = airflow.api("GET", "/api/v2/variables?limit=100")["variables"]
+        values = [each["value"] for each in variables if each["key"].startswith("empirical_")]
+    else:
+        query = """SELECT value FROM asset_state_store JOIN asset ON asset.id = asset_id
+                   WHERE asset.name = 'every'"""
+        values = [value for (value,) in rows(airflow, query)]
+    return {run_id for value in values for run_id in json.loads(value)["told"]}
 
 
 @pytest.mark.scenario("a DAG starts when a run ends")
@@ -150,6 +155,7 @@ def watching(airflow: Deployment) -> list[str]:
 @pytest.mark.scenario("triggerer SIGKILL while runs end")
 def test_fifty_ends_are_fifty_events(airflow: Deployment, service: Service) -> None:
     """Of runs that end before, while and after a triggerer is dead, each has exactly one event."""
+    airflow.api("PATCH", "/api/v2/dags/onlooker", {"is_paused": True})  # nobody watches the others
     before = told(airflow)
     open_one = trigger(service)
     ids = end(service, 19)
@@ -168,7 +174,6 @@ def test_fifty_ends_are_fifty_events(airflow: Deployment, service: Service) -> N
     looks = lists(service)
     until("nothing more comes", lambda: lists(service) > looks + 2)
     assert told(airflow) == sorted([*before, *ids])
-    until("all have started the DAG", lambda: set(ids) <= consumed(airflow).keys(), 120)
 
 
 @pytest.mark.scenario("no secret anywhere")

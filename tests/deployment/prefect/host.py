@@ -122,6 +122,11 @@ class Deployment:
         command: list[str | Path] = [Path(sys.executable).with_name("prefect"), *words]
         self._processes.start(name, command, self.environment, self.home)
 
+    def serve(self, name: str, script: Path) -> None:
+        """Run a script that serves flows."""
+        environment = {**self.environment, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+        self._processes.start(name, [sys.executable, script], environment, self.home)
+
     def _healthy(self) -> bool:
         self._processes.all_alive()
         with suppress(httpx.TransportError):

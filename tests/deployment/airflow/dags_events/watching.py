@@ -8,7 +8,7 @@ from airflow.sdk import DAG, Asset, AssetWatcher, task
 
 from empirical_provider.airflow.triggers import EmpiricalTestRunEventTrigger
 
-INTERVAL = 4.0
+INTERVAL = 6.0
 
 
 def watched(name: str, **filters: Any) -> Asset:
