@@ -50,7 +50,8 @@ async def emit_test_run_events(
 
     The event's payload is the verdict. Its resource is ``empirical.test-run.ID``, with the labels
     ``empirical.outcome``, ``empirical.decision``, ``empirical.environment``, ``empirical.branch``
-    and ``empirical.url`` to match by.
+    and ``empirical.url`` to match by. A gate emits an event of this name, too, once for its own
+    flow run; that has no labels.
 
     Args:
         credentials: Name of a saved Empirical Credentials block.

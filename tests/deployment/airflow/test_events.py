@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sqlite3
 import time
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 
     from tests.deployment.airflow.conftest import Service
 
-DAGS = Path(__file__).parent / "dags_events"
+EXAMPLE = Path(__file__).parents[3] / "dags_examples" / "start_when_a_run_ends.py"
+WATCHING = Path(__file__).parent / "dags_events" / "watching.py"
+WATCHED = ["every", *(f"other-{number}" for number in range(2, 21))]
+"""The assets of the second of these files."""
+
 INTERVAL = 6.0
 """Seconds between two looks of the watchers."""
-
-ENVIRONMENT = "watched"
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -37,16 +40,21 @@ pytestmark = pytest.mark.timeout(400)
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """Return the service that is watched; its runs end when they are told to."""
-    with serving({ENVIRONMENT: "stuck"}) as service:
+    with serving({"staging": "stuck"}) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def airflow(service: Service) -> Iterator[Deployment]:
+def airflow(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Return an Airflow whose watchers have taken their first look."""
-    with Deployment(DAGS) as airflow:
+    dags = tmp_path_factory.mktemp("dags")
+    for file in (EXAMPLE, WATCHING):
+        shutil.copy(file, dags)
+    with Deployment(dags) as airflow:
         airflow.connect("empirical_default", password=KEY, host=service.url)
-        until("the DAGs are parsed", lambda: airflow.known("consumer", "onlooker"))
+        parsed = ("consumer", "onlooker", EXAMPLE.stem)
+        until("the DAGs are parsed", lambda: airflow.known(*parsed))
+        airflow.api("PATCH", f"/api/v2/dags/{EXAMPLE.stem}", {"is_paused": False})
         until("they watch", lambda: lists(service) > 1, 90)
         yield airflow
 
@@ -59,7 +67,7 @@ def trigger(service: Service) -> int:
     """Start a run, as others do."""
     answer = httpx.put(
         f"{service.url}/api/test-runs",
-        json={"environment": ENVIRONMENT},
+        json={"environment": "staging"},
         headers={"Authorization": f"Bearer {KEY}"},
     )
     run_id: int = answer.json()["data"]["test_run"]["id"]
@@ -104,16 +112,14 @@ def consumed(airflow: Deployment) -> dict[int, datetime]:
     }
 
 
-def saved(airflow: Deployment) -> set[int]:
-    """Return the ids that a watcher has saved as told: the first asset's, or before 3.3 any."""
+def saved(airflow: Deployment) -> list[set[int]]:
+    """Return the ids that each watcher has saved as told: in its asset's state, or a Variable."""
     if AIRFLOW < (3, 3):
         variables = airflow.api("GET", "/api/v2/variables?limit=100")["variables"]
-        values = [each["value"] for each in variables if each["key"].startswith("empirical_")]
+        values = [each["value"] for each in variables]
     else:
-        query = """SELECT value FROM asset_state_store JOIN asset ON asset.id = asset_id
-                   WHERE asset.name = 'every'"""
-        values = [value for (value,) in rows(airflow, query)]
-    return {run_id for value in values for run_id in json.loads(value)["told"]}
+        values = [value for (value,) in rows(airflow, "SELECT value FROM asset_state_store")]
+    return [{*json.loads(value)["told"]} for value in values]
 
 
 @pytest.mark.scenario("a DAG starts when a run ends")
@@ -131,15 +137,31 @@ def test_a_dag_starts_when_a_run_ends(airflow: Deployment, service: Service) -> 
     assert verdict["url"] == f"{service.url}/acme/test-runs/{run_id}"
 
 
+@pytest.mark.scenario("a DAG starts when a run is red")
+def test_the_example_starts_where_staging_is_red(airflow: Deployment, service: Service) -> None:
+    """The example's DAG has not started for a green run, and it does for a red one."""
+    assert dag_runs(airflow, EXAMPLE.stem) == []
+    service.script("staging", "failed", runs=1)
+    [red] = end(service, 1)
+    until("it has started", lambda: dag_runs(airflow, EXAMPLE.stem) == ["success"], 90)
+    [(told,)] = rows(airflow, "SELECT value FROM xcom WHERE dag_id = ?", EXAMPLE.stem)
+    assert f"Empirical test run {red} in staging failed" in told
+
+
+def dag_runs(airflow: Deployment, dag_id: str) -> list[str]:
+    """Return the states of the runs of a DAG."""
+    runs = airflow.api("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=100")["dag_runs"]
+    return [each["state"] for each in runs]
+
+
 @pytest.mark.scenario("twenty watchers, one poll")
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="watchers share a poll from Airflow 3.3 on")
 def test_twenty_watchers_make_one_poll(airflow: Deployment, service: Service) -> None:
     """All twenty have the event of a run that was read once, and lists are read at one's pace."""
-    until("all watch", lambda: len(watching(airflow)) == 20)
+    until("all watch", lambda: set(WATCHED) <= set(watching(airflow)))
     began, since = lists(service), time.monotonic()
     [run_id] = end(service, 1)
-    names = watching(airflow)
-    until("all have the event", lambda: all(run_id in told(airflow, name) for name in names))
+    until("all have the event", lambda: all(run_id in told(airflow, name) for name in WATCHED))
     passed = time.monotonic() - since
     read = Counter(each.path for each in service.requests)
     assert read[f"/api/test-runs/{run_id}"] == 1
@@ -154,13 +176,12 @@ def watching(airflow: Deployment) -> list[str]:
 
 @pytest.mark.scenario("triggerer SIGKILL while runs end")
 def test_fifty_ends_are_fifty_events(airflow: Deployment, service: Service) -> None:
-    """Of runs that end before, while and after a triggerer is dead, each has exactly one event."""
-    airflow.api("PATCH", "/api/v2/dags/onlooker", {"is_paused": True})  # nobody watches the others
-    before = told(airflow)
+    """Of runs that end before, while and after a triggerer is dead, each has exactly one event for
+    each of the twenty watchers."""
+    before = {name: told(airflow, name) for name in WATCHED}
     open_one = trigger(service)
     ids = end(service, 19)
-    until("those have events", lambda: set(ids) <= set(told(airflow)))
-    until("that is saved", lambda: set(ids) <= saved(airflow))
+    until("that is saved", lambda: all(set(ids) <= each for each in saved(airflow)), 120)
     late = end(service, 5)  # most probably not looked at yet
     airflow.kill("triggerer", signal.SIGKILL)
     service.set_state(open_one, "ended")
@@ -170,10 +191,13 @@ def test_fifty_ends_are_fifty_events(airflow: Deployment, service: Service) -> N
     until("it watches again", lambda: lists(service) > looks, 120)
     ids += end(service, 10)
     assert len(ids) == 50
-    until("all have events", lambda: set(ids) <= set(told(airflow)), 120)
+    until(
+        "all have events", lambda: all(set(ids) <= {*told(airflow, each)} for each in WATCHED), 120
+    )
     looks = lists(service)
     until("nothing more comes", lambda: lists(service) > looks + 2)
-    assert told(airflow) == sorted([*before, *ids])
+    for name in WATCHED:
+        assert told(airflow, name) == sorted([*before[name], *ids])
 
 
 @pytest.mark.scenario("no secret anywhere")
