@@ -95,7 +95,9 @@ $(ENVS:%=test-%): test-%: .venvs/%/.ready
 scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
 scenarios-prefect := tests/deployment/prefect
 scenarios-airflow-2.11 := tests/deployment/airflow/test_inline.py
+scenarios-airflow-3.0 := $(addprefix tests/deployment/airflow/test_,basics.py events.py)
 scenarios-airflow-3.1 := $(addprefix tests/deployment/airflow/test_,basics.py crashes.py persons.py)
+scenarios-airflow-3.4 := $(scenarios-airflow-3.0)
 scenarios = $(or $(scenarios-$(1)),tests/deployment/$(call host,$(1))/test_basics.py)
 
 $(ENVS:%=deployment-%): deployment-%: .venvs/%/.ready
