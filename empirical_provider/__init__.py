@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TriggerRejectedError,
         UnreadableAnswerError,
         WaitTimedOutError,
+        WrongCommitError,
     )
     from empirical_provider.models import (
         Build,
@@ -59,6 +60,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "client": ("AsyncEmpiricalClient", "EmpiricalClient"),
     "exceptions": (
+        "WrongCommitError",
         "WaitTimedOutError",
         "TestsFailedError",
         "RunSupersededError",
@@ -143,6 +145,7 @@ __all__ = [
     "UnreadableAnswerError",
     "Verdict",
     "WaitTimedOutError",
+    "WrongCommitError",
     "__version__",
     "apreflight",
     "atrigger_test_run",

@@ -15,7 +15,10 @@ if TYPE_CHECKING:  # a DAG's parsing pays for the filter alone
 
 __all__ = ["EndFilter"]
 
-_OUTCOMES = [outcome.value for outcome in Outcome if outcome is not Outcome.TIMED_OUT]
+_NEVER = {Outcome.TIMED_OUT, Outcome.WRONG_COMMIT}
+"""Nobody waits, and nobody expects a commit."""
+
+_OUTCOMES = [outcome.value for outcome in Outcome if outcome not in _NEVER]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

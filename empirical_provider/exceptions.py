@@ -21,6 +21,7 @@
         ├── RunCancelledError       somebody cancelled the run
         ├── RunSupersededError      a newer run took its place
         ├── NoTestsError            too few tests ran
+        ├── WrongCommitError        another commit was tested than the one that was released
         └── WaitTimedOutError       we stopped waiting; the run's fate is not known
 
 A message says what was asked of which host and path, what came back, and what to do. None ever
@@ -52,6 +53,7 @@ __all__ = [
     "TriggerRejectedError",
     "UnreadableAnswerError",
     "WaitTimedOutError",
+    "WrongCommitError",
 ]
 
 
@@ -185,6 +187,10 @@ class RunSupersededError(GateClosedError):
 
 class NoTestsError(GateClosedError):
     """Fewer tests ran than the policy asks for."""
+
+
+class WrongCommitError(GateClosedError):
+    """The run has tested another commit than the one that was released."""
 
 
 class WaitTimedOutError(GateClosedError):

@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     NO_TESTS = "no_tests"
+    WRONG_COMMIT = "wrong_commit"
     TIMED_OUT = "timed_out"
 
 
@@ -46,6 +47,7 @@ class GatePolicy:
         cancelled: Somebody cancelled the run.
         superseded: A newer run took its place.
         no_tests: Fewer tests ran than ``min_tests``.
+        wrong_commit: Another commit was tested than the one that was expected.
         timed_out: We stopped waiting; the run's fate is not known.
         min_tests: Number of tests that must have run, default 1.
         max_flaky: Most flaky tests that still count as passed; default None: any number.
@@ -61,6 +63,7 @@ class GatePolicy:
     cancelled: str = Decision.FAIL
     superseded: str = Decision.FAIL
     no_tests: str = Decision.FAIL
+    wrong_commit: str = Decision.FAIL
     timed_out: str = Decision.FAIL
     min_tests: int = 1
     max_flaky: int | None = None

@@ -110,7 +110,9 @@ class SharedClient:
         self._run_id = run_id
         self._found: TestRun | EmpiricalError | None = None
         self.with_url = poller.client.with_url
-        self._clock = poller.client._clock  # noqa: SLF001  # the clock of a wait is its client's
+        # The clock of a wait is its client's, and so is what it asks for apart from its looks.
+        self._clock = poller.client._clock  # noqa: SLF001
+        self._send = poller.client._send  # noqa: SLF001
 
     async def _sleep(self, seconds: float) -> None:
         """Pause until the next look, which is taken meanwhile."""

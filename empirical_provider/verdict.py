@@ -19,6 +19,9 @@ __all__ = ["Counts", "Verdict", "judge"]
 
 _MOST_NAMES = 20
 
+_SHORTEST = 7
+"""Characters of an abbreviated commit that tell it from others, as Git has it by default."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
@@ -52,6 +55,7 @@ class Verdict:
         failed_tests_total: How many there are in all.
         summary: One sentence for people.
         rerun_source_id: Id of the run whose tests this one has run again, if it is a re-run.
+        expected_commit: The commit that was to be tested, where one was expected.
     """
 
     outcome: Outcome
@@ -68,7 +72,9 @@ class Verdict:
     failed_tests: tuple[str, ...]
     failed_tests_total: int
     summary: str
-    rerun_source_id: int | None = None  # verdicts that were stored before there was one lack it
+    # Verdicts that were stored before there were these lack them.
+    rerun_source_id: int | None = None
+    expected_commit: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the verdict as JSON-able data."""
@@ -117,6 +123,7 @@ def judge(
     *,
     elapsed_seconds: float | None = None,
     timed_out: str | None = None,
+    expect_commit: str | None = None,
 ) -> Verdict:
     """Judge a run under a policy.
 
@@ -125,11 +132,18 @@ def judge(
         policy: What to do about each outcome.
         elapsed_seconds: How long we waited.
         timed_out: Which clock ran out, as the end of a sentence, if one did.
+        expect_commit: The commit that must have been tested, if the run tells which was; either may
+            be abbreviated.
 
     Raises:
         ValueError: The run has not finished, so there is nothing to judge.
     """
-    outcome, reason = _outcome(run, policy) if timed_out is None else (Outcome.TIMED_OUT, timed_out)
+    if timed_out is not None:
+        outcome, reason = Outcome.TIMED_OUT, timed_out
+    elif _is_on_another(run, expect_commit):
+        outcome, reason = Outcome.WRONG_COMMIT, f"{run.commit}, and not {expect_commit}."
+    else:
+        outcome, reason = _outcome(run, policy)
     failed = [test for test in run.tests if test.status == "failed"]
     if not policy.count_snoozed_failures:
         failed = [test for test in failed if not test.snoozed]
@@ -151,6 +165,7 @@ def judge(
         summary=f"Empirical test run {run.id}{_again(run)}{where} {_WORDS[outcome]}: {reason}"
         f"{f' {run.url}' if run.url else ''}",
         rerun_source_id=run.rerun_source_id,
+        expected_commit=expect_commit,
     )
 
 
@@ -161,6 +176,7 @@ _ERRORS: dict[Outcome, type[GateClosedError]] = {
     Outcome.CANCELLED: exceptions.RunCancelledError,
     Outcome.SUPERSEDED: exceptions.RunSupersededError,
     Outcome.NO_TESTS: exceptions.NoTestsError,
+    Outcome.WRONG_COMMIT: exceptions.WrongCommitError,
     Outcome.TIMED_OUT: exceptions.WaitTimedOutError,
 }
 
@@ -171,12 +187,22 @@ _WORDS = {
     Outcome.CANCELLED: "was cancelled",
     Outcome.SUPERSEDED: "was superseded",
     Outcome.NO_TESTS: "ran too few tests",
+    Outcome.WRONG_COMMIT: "has tested another commit",
     Outcome.TIMED_OUT: "was not waited for any longer",
 }
 
 
 def _again(run: TestRun) -> str:
     return "" if run.rerun_source_id is None else f" (a re-run of {run.rerun_source_id})"
+
+
+def _is_on_another(run: TestRun, expected: str | None) -> bool:
+    """Say whether a run with a result has tested another commit than it should."""
+    tested = (run.commit or "").strip()
+    if expected is None or not tested or run.state != TestRunState.ENDED:
+        return False
+    short, long = sorted((tested.lower(), expected.strip().lower()), key=len)
+    return short != long and not (len(short) >= _SHORTEST and long.startswith(short))
 
 
 def _outcome(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:

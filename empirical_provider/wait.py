@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from empirical_provider import checks
 from empirical_provider.exceptions import AuthenticationError, EmpiricalError, NotFoundError
+from empirical_provider.expected_commit import afind_commit, find_commit
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import GatePolicy
 from empirical_provider.verdict import Verdict, judge
@@ -57,6 +58,7 @@ class Wait:
         self._poll_interval = options.poll_interval
         self._timeout = options.timeout
         self._start_timeout = options.start_timeout
+        self.expect_commit = options.expect_commit
         self._on_progress = on_progress
         self._log = log
         self._clock = clock
@@ -86,7 +88,12 @@ class Wait:
             if self._on_progress is not None:
                 self._on_progress(run)
         if run.state.is_terminal:
-            self.verdict = judge(run, self._policy, elapsed_seconds=self._elapsed())
+            self.verdict = judge(
+                run,
+                self._policy,
+                elapsed_seconds=self._elapsed(),
+                expect_commit=self.expect_commit,
+            )
 
     def missed(self, error: EmpiricalError) -> None:
         """Take in that a look has failed; raise the error if waiting on is pointless."""
@@ -110,7 +117,11 @@ class Wait:
         left, told = min(self._clocks())
         if left <= 0:
             self.verdict = judge(
-                self._run, self._policy, elapsed_seconds=self._elapsed(), timed_out=told
+                self._run,
+                self._policy,
+                elapsed_seconds=self._elapsed(),
+                timed_out=told,
+                expect_commit=self.expect_commit,
             )
             return 0.0
         interval = self._poll_interval * self._draw(0.9, 1.1)
@@ -141,6 +152,7 @@ def wait_for_test_run(
     poll_interval: float = 10.0,
     timeout: float = 7200.0,
     start_timeout: float | None = None,
+    expect_commit: str | None = None,
     on_progress: Callable[[TestRun], object] | None = None,
     elapsed: float = 0.0,
     sleep: Callable[[float], Any] | None = None,
@@ -159,6 +171,8 @@ def wait_for_test_run(
         timeout: Seconds after which to stop waiting; default 7200.
         start_timeout: Seconds within which the run must leave pending and queued; default None:
             any. 0 is refused.
+        expect_commit: The commit that must have been tested, where the service tells which was;
+            either may be abbreviated. Default None: any.
         on_progress: Called with the run whenever its state has changed.
         elapsed: Seconds that were waited before, elsewhere; both time-outs count them. Default 0.
         sleep: Called with the seconds to pause between two looks; what it raises ends the wait.
@@ -183,6 +197,7 @@ def wait_for_test_run(
             poll_interval=poll_interval,
             timeout=timeout,
             start_timeout=start_timeout,
+            expect_commit=expect_commit,
         ),
         on_progress=on_progress,
         elapsed=elapsed,
@@ -192,7 +207,8 @@ def wait_for_test_run(
     sleep = sleep or client._sleep  # noqa: SLF001
     while True:
         try:
-            wait.saw(client.get_test_run(run_id, retry_for=0))
+            run = client.get_test_run(run_id, retry_for=0)
+            wait.saw(run if expect_commit is None else find_commit(client, run))
         except EmpiricalError as error:
             wait.missed(error)
         pause = wait.pause()
@@ -209,6 +225,7 @@ async def await_for_test_run(
     poll_interval: float = 10.0,
     timeout: float = 7200.0,  # noqa: ASYNC109  # the twin's name
     start_timeout: float | None = None,
+    expect_commit: str | None = None,
     on_progress: Callable[[TestRun], object] | None = None,
     elapsed: float = 0.0,
     sleep: Callable[[float], Any] | None = None,
@@ -223,6 +240,7 @@ async def await_for_test_run(
             poll_interval=poll_interval,
             timeout=timeout,
             start_timeout=start_timeout,
+            expect_commit=expect_commit,
         ),
         on_progress=on_progress,
         elapsed=elapsed,
@@ -232,7 +250,8 @@ async def await_for_test_run(
     sleep = sleep or client._sleep  # noqa: SLF001
     while True:
         try:
-            wait.saw(await client.get_test_run(run_id, retry_for=0))
+            run = await client.get_test_run(run_id, retry_for=0)
+            wait.saw(run if expect_commit is None else await afind_commit(client, run))
         except EmpiricalError as error:
             wait.missed(error)
         pause = wait.pause()

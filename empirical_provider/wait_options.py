@@ -26,6 +26,7 @@ class WaitOptions:
         timeout: Seconds after which to stop waiting; default 7200.
         start_timeout: Seconds within which the run must leave pending and queued; default None:
             any. 0 is refused.
+        expect_commit: The commit that must have been tested; default None: any.
 
     Raises:
         InvalidRequestError: A value is not valid; the message names it.
@@ -35,6 +36,7 @@ class WaitOptions:
     poll_interval: float = 10.0
     timeout: float = 7200.0
     start_timeout: float | None = None
+    expect_commit: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policy", GatePolicy.of(self.policy))
@@ -42,6 +44,8 @@ class WaitOptions:
             value = getattr(self, name)
             if value is not None or name != "start_timeout":
                 object.__setattr__(self, name, checks.number(name, value))
+        if self.expect_commit is not None:
+            checks.text("expect_commit", self.expect_commit)
 
     def as_arguments(self) -> dict[str, Any]:
         """Return the options the way `wait_for_test_run` takes them."""

@@ -5,6 +5,7 @@
     AirflowException
     ├── AirflowFailException                  no retry is burned
     │   ├── EmpiricalTestsFailedError         tests failed
+    │   ├── EmpiricalWrongCommitError         another commit was tested than was released
     │   └── EmpiricalGateClosedError          the tests passed, and the policy closes the gate then
     ├── EmpiricalTestsFailedRetryError        tests failed, and a retry is to re-run them
     ├── EmpiricalRunErroredError              the run has no usable result
@@ -40,6 +41,7 @@ __all__ = [
     "EmpiricalTestsFailedError",
     "EmpiricalTestsFailedRetryError",
     "EmpiricalWaitTimedOutError",
+    "EmpiricalWrongCommitError",
     "raise_if_closed",
 ]
 
@@ -72,6 +74,10 @@ class EmpiricalNoTestsError(core.NoTestsError, AirflowException):
     """Fewer tests ran than the policy asks for."""
 
 
+class EmpiricalWrongCommitError(core.WrongCommitError, AirflowFailException):
+    """Another commit was tested than was released. No retry is burned: it finds the same run."""
+
+
 class EmpiricalWaitTimedOutError(core.WaitTimedOutError, AirflowException):
     """We stopped waiting; the run's fate is not known."""
 
@@ -87,6 +93,7 @@ _CLASSES: dict[Outcome, type[core.GateClosedError]] = {
     Outcome.CANCELLED: EmpiricalRunCancelledError,
     Outcome.SUPERSEDED: EmpiricalRunSupersededError,
     Outcome.NO_TESTS: EmpiricalNoTestsError,
+    Outcome.WRONG_COMMIT: EmpiricalWrongCommitError,
     Outcome.TIMED_OUT: EmpiricalWaitTimedOutError,
 }
 

@@ -35,6 +35,7 @@ class ExitCode(IntEnum):
     TIMED_OUT = 7, "timed out: the run goes on; it is told how to resume"
     UNKNOWN = 8, "outcome unknown: a run may have been started, or not"
     NETWORK = 9, "network: the service cannot be reached, fails, or makes no sense"
+    WRONG_COMMIT = 10, "wrong commit: another one was tested than the one expected"
     LEFT = 130, "interrupted: the run, if there is one, was left as it is"
 
 
@@ -45,6 +46,7 @@ _OF_OUTCOME = {
     Outcome.CANCELLED: ExitCode.CANCELLED,
     Outcome.SUPERSEDED: ExitCode.CANCELLED,
     Outcome.NO_TESTS: ExitCode.NO_TESTS,
+    Outcome.WRONG_COMMIT: ExitCode.WRONG_COMMIT,
     Outcome.TIMED_OUT: ExitCode.TIMED_OUT,
 }
 

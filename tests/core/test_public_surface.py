@@ -33,6 +33,7 @@ PUBLIC = [
     "GatePolicy",
     "Decision",
     "WaitTimedOutError",
+    "WrongCommitError",
     "TestsFailedError",
     "RunSupersededError",
     "RunErroredError",

@@ -8,7 +8,15 @@ import inspect
 
 import pytest
 
-from empirical_provider import client, driving, ended_runs, preflighting, trigger, wait
+from empirical_provider import (
+    client,
+    driving,
+    ended_runs,
+    expected_commit,
+    preflighting,
+    trigger,
+    wait,
+)
 
 TWIN_NAMES = {
     "AsyncEmpiricalClient": "EmpiricalClient",
@@ -19,6 +27,7 @@ TWIN_NAMES = {
     "__aexit__": "__exit__",
     "aclose": "close",
     "adrive": "drive",
+    "afind_commit": "find_commit",
     "aiter_raw": "iter_raw",
     "asyncio": "time",
     "atrigger_test_run": "trigger_test_run",
@@ -79,9 +88,10 @@ def plain(thing: object) -> list[str]:
         (wait.wait_for_test_run, wait.await_for_test_run),
         (preflighting.preflight, preflighting.apreflight),
         (ended_runs.look_for_ended_runs, ended_runs.alook_for_ended_runs),
+        (expected_commit.find_commit, expected_commit.afind_commit),
         (driving.drive, driving.adrive),
     ],
-    ids=["client", "trigger", "wait", "preflight", "ended runs", "drive"],
+    ids=["client", "trigger", "wait", "preflight", "ended runs", "commit", "drive"],
 )
 def test_the_twins_are_equal(sync: object, twin: object) -> None:
     """With async, await and docstrings taken out, the twins are the same text in the same order."""
