@@ -220,6 +220,7 @@ def test_options_are_what_the_wait_takes(empirical: Emulator, ask: Twin) -> None
         "poll_interval": 10.0,
         "timeout": 7200.0,
         "start_timeout": 30.0,
+        "expect_commit": None,
     }
     verdict = ask.wait_for_test_run(ask("trigger", STAGING).id, **options)
     assert "it should have started in 30 s." in verdict.summary
