@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
-from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +17,6 @@ from empirical_provider import (
     AuthenticationError,
     EmpiricalError,
     RateLimitedError,
-    TestRun,
     TestRunState,
     await_for_test_run,
     endpoints,
@@ -28,83 +25,15 @@ from empirical_provider import (
 from empirical_provider.polling import Poller, SharedClient, shared_client
 from empirical_provider.request import TestRunRequest
 from tests.core.simulation import Service
+from tests.core.timelapse import Client, played
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator
 
     from empirical_provider.emulator import Emulator
 
 INTERVAL = 10.0
 STAGING = TestRunRequest(environment="staging")
-
-
-class _Jumps(selectors.DefaultSelector):
-    """Lets time pass at once, where a loop would wait for it."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "everybody waits for somebody else"
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop in which time takes no time."""
-
-    def __init__(self) -> None:
-        self.jumps = _Jumps()
-        super().__init__(self.jumps)
-
-    def time(self) -> float:
-        return self.jumps.now
-
-
-def played(scene: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in a loop in which time takes no time."""
-    with asyncio.Runner(loop_factory=_Loop) as runner:
-        return runner.run(scene)
-
-
-@dataclass
-class Client:
-    """An async client of a service without a network; each request takes a tenth of a second."""
-
-    service: Service
-    faults: list[tuple[float, float, str, str]] = field(default_factory=list)
-    """From when to when which requests (``list``, ``get`` or ``all``) fail, and how."""
-    asked: Counter[str] = field(default_factory=Counter)
-    closed: bool = False
-
-    def __post_init__(self) -> None:
-        self._start = self.service.now
-
-    _sleep = staticmethod(asyncio.sleep)
-
-    def _clock(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def with_url(self, run: TestRun) -> TestRun:
-        return run
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-    async def _send(self, call: Any, *, retry_for: float | None = None) -> Any:
-        assert retry_for == 0
-        kind = "get" if call.run_id else "list"
-        self.asked[kind] += 1
-        await asyncio.sleep(0.1)
-        now = self._clock()
-        self.service.now = self._start + now
-        for since, until, what, fault in self.faults:
-            if since <= now < until and what in {kind, "all"}:
-                return self.service.perform(call, fault)
-        return self.service.perform(call)
-
-    async def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:
-        run: TestRun = await self._send(endpoints.get_test_run(run_id), retry_for=retry_for)
-        return run
 
 
 @asynccontextmanager
