@@ -56,6 +56,7 @@ PUBLIC = [
     "PreflightReport",
     "Project",
     "RateLimitedError",
+    "ReportNotWrittenError",
     "RunReport",
     "ServerError",
     "TestResult",

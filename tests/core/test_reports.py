@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from junitparser import JUnitXml
 
 from empirical_provider import (
-    InvalidRequestError,
     TestResult,
     TestRun,
     TestRunRequest,
     TestRunState,
 )
-from empirical_provider.reports import check_writable, run_report, write_report
+from empirical_provider.reports import run_report, write_report
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
@@ -162,11 +161,3 @@ def test_a_report_is_written_whole(empirical: Emulator, ask: Twin, tmp_path: Pat
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["verdict"] == report.verdict.as_dict()
     assert sum(test["status"] == "failed" for test in told["tests"]) == 2
-
-
-def test_a_bad_path_is_refused_early(tmp_path: Path) -> None:
-    """A folder, or a file in a folder that is not there, is refused before anything is run."""
-    for path in (tmp_path, tmp_path / "missing" / "report.xml"):
-        with pytest.raises(InvalidRequestError, match="No report can be written"):
-            check_writable(path)
-    check_writable(tmp_path / "report.xml")
