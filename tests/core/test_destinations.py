@@ -184,11 +184,21 @@ def test_what_is_no_place_for_a_file_is_refused_early(path: Any, message: str) -
 
 def test_a_folder_that_is_not_there_is_refused_early(tmp_path: Path) -> None:
     """A folder, or a file in a folder that is not there, is refused before anything is run."""
-    for path in (tmp_path, tmp_path / "missing" / "report.xml", f"file://{tmp_path}"):
+    missing = tmp_path / "missing" / "report.xml"
+    for path in (tmp_path, missing, f"file://{tmp_path}", "/", "/report\0.xml"):
         with pytest.raises(InvalidRequestError, match="path: no report can be written to /"):
             check_writable(path)
     with pytest.raises(ReportNotWrittenError, match="No such file or directory"):
-        write_report(REPORT, tmp_path / "missing" / "report.xml")
+        write_report(REPORT, missing)
+
+
+def test_a_name_that_is_found_wanting_late_is_no_crash(tmp_path: Path) -> None:
+    """What only writing can find out is told in the same way, and nothing is left behind."""
+    path = tmp_path / f"{'x' * 300}.xml"
+    check_writable(path)
+    with pytest.raises(ReportNotWrittenError, match="File name too long"):
+        write_report(REPORT, path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
