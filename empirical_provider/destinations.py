@@ -14,7 +14,15 @@ from uuid import uuid4
 from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError, ReportNotWrittenError
 
-__all__ = ["Destination", "LocalFile", "StoragePath", "StoredFile", "destination_of", "told"]
+__all__ = [
+    "Destination",
+    "LocalFile",
+    "StoragePath",
+    "StoredFile",
+    "destination_of",
+    "opening",
+    "told",
+]
 
 
 class StoragePath(Protocol):
@@ -107,7 +115,7 @@ def destination_of(path: Destination, *, field: str) -> LocalFile | StoredFile:
         ReportNotWrittenError: The filesystem could not be opened; that may pass.
     """
     if hasattr(type(path), "fs"):
-        with _opening(field, path):
+        with opening(field, path):
             return _file(path.fs, path.path, str(path))  # type: ignore[union-attr]
     if isinstance(path, os.PathLike):
         return LocalFile(Path(path))
@@ -126,9 +134,27 @@ def destination_of(path: Destination, *, field: str) -> LocalFile | StoredFile:
         )
     if protocol in _LOCAL:
         return LocalFile(Path(rest))
-    with _opening(field, path):
+    with opening(field, path):
         fs, inner = _fsspec(field).url_to_fs(path)
         return _file(fs, inner, path)
+
+
+@contextmanager
+def opening(field: str, path: object) -> Iterator[None]:
+    """Say for which path a filesystem could not be opened; they raise whatever they like.
+
+    Raises:
+        InvalidRequestError: A package is missing, or there is no such protocol.
+        ReportNotWrittenError: It is something else, which may pass.
+    """
+    try:
+        yield
+    except InvalidRequestError:
+        raise
+    except (ImportError, ValueError) as error:
+        raise InvalidRequestError(f"{field}: {path} cannot be opened. {told(error)}") from error
+    except Exception as error:
+        raise ReportNotWrittenError(f"{field}: {path} cannot be opened. {told(error)}") from error
 
 
 def told(error: Exception) -> str:
@@ -152,16 +178,3 @@ def _fsspec(field: str) -> Any:
         raise InvalidRequestError(
             f'{field}: a URL to write to needs: pip install "empirical-provider[reports]".'
         ) from error
-
-
-@contextmanager
-def _opening(field: str, path: object) -> Iterator[None]:
-    """Say for which path a filesystem could not be opened; theirs raise whatever they like."""
-    try:
-        yield
-    except InvalidRequestError:
-        raise
-    except (ImportError, ValueError) as error:  # a package is missing, or no such protocol
-        raise InvalidRequestError(f"{field}: {path} cannot be opened. {told(error)}") from error
-    except Exception as error:
-        raise ReportNotWrittenError(f"{field}: {path} cannot be opened. {told(error)}") from error

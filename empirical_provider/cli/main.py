@@ -30,8 +30,8 @@ from empirical_provider.exceptions import EmpiricalError, ReportNotWrittenError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Outcome
 from empirical_provider.preflighting import preflight
-from empirical_provider.reporting import report_verdict
-from empirical_provider.reports import check_writable
+from empirical_provider.reporting import reporting
+from empirical_provider.reports import RunReport, check_writable, write_report
 from empirical_provider.trigger import trigger_test_run
 from empirical_provider.verdict import Verdict
 from empirical_provider.wait import wait_for_test_run
@@ -225,7 +225,9 @@ def _judged(
     code = exit_code_of_verdict(verdict)
     if junit is not None:
         try:
-            report_verdict(client, verdict, junit)
+            with reporting(verdict, junit):
+                test_run = client.get_test_run(verdict.run_id)
+                write_report(RunReport(run=test_run, verdict=verdict), junit)
         except ReportNotWrittenError as error:  # the gate is open
             shown.tell(f"Error: {error}")
             code = ExitCode.NO_REPORT

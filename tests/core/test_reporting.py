@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,13 @@ from junitparser import JUnitXml
 from empirical_provider import (
     AuthenticationError,
     ReportNotWrittenError,
+    RunReport,
     ServerError,
     TestRunRequest,
     Verdict,
+    write_report,
 )
-from empirical_provider.reporting import areport_verdict, report_verdict
+from empirical_provider.reporting import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +44,12 @@ def judged(empirical: Emulator, ask: Twin) -> Callable[..., Verdict]:
 
 @pytest.fixture
 def report(ask: Twin) -> Callable[[Verdict, Any], None]:
-    """Return either twin of the function, with its client."""
+    """Return what each host does with a verdict and a path."""
 
     def write(verdict: Verdict, path: Any) -> None:
-        if ask.kind == "sync":
-            ask._sync(lambda client: report_verdict(client, verdict, path))
-        else:
-            asyncio.run(ask._async(lambda client: areport_verdict(client, verdict, path)))
+        with reporting(verdict, path):
+            run = ask("get_test_run", verdict.run_id)
+            write_report(RunReport(run=run, verdict=verdict), path)
 
     return write
 
@@ -159,3 +159,17 @@ def test_a_run_that_cannot_be_read_again_is_told_as_well(  # noqa: PLR0917  # fi
     assert isinstance(error.value.__cause__, cause)
     assert error.value.may_pass is may_pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_trouble_of_a_host_hides_no_verdict(
+    judged: Callable[..., Verdict], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Errors that are none of ours are told with the verdict; a signal to stop gets through."""
+    with reporting(judged("failed"), "junit.xml"):
+        raise KeyError("no such connection")
+    assert "2 of 5 failed" in caplog.messages[-1]
+    assert "KeyError: 'no such connection'" in caplog.messages[-1]
+    with pytest.raises(ReportNotWrittenError), reporting(judged("passed"), "junit.xml"):
+        raise KeyError("no such connection")
+    with pytest.raises(KeyboardInterrupt), reporting(judged("failed"), "junit.xml"):
+        raise KeyboardInterrupt
