@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ def gated(request: pytest.FixtureRequest, call: dict[str, Any]) -> Callable[...,
 
     return run
 
+
+EXAMPLE = Path(__file__).parents[2] / "flows_examples" / "report.py"
 
 TOLD: dict[str, dict[str, int]] = {"passed": {"total": 5}, "failed": {"total": 5, "failed": 2}}
 
@@ -240,3 +243,22 @@ def test_the_ready_flow_leaves_a_report_also_when_red(
     assert state.is_failed()
     told = json.loads((tmp_path / "report.json").read_text())
     assert (told["verdict"]["outcome"], len(told["tests"])) == ("failed", 5)
+
+
+@pytest.mark.slow  # a flow run takes seconds
+def test_the_example_publishes_the_report_of_a_red_gate(
+    credentials: EmpiricalCredentials, empirical: Emulator, tmp_path: Path
+) -> None:
+    """The next task reads the tests, red or green, and only green goes live."""
+    credentials.save("prod", overwrite=True)
+    example = runpy.run_path(str(EXAMPLE))["release"]
+    given = {"reports": f"file://{tmp_path}", "poll_interval": 0.05}
+    empirical.script("staging", "failed", total=9, failed=2)
+    state = example(**given, return_state=True)
+    assert isinstance(state.result(raise_on_failure=False), TestsFailedError)
+    [report] = tmp_path.iterdir()
+    assert report.name == f"{state.state_details.flow_run_id}.xml"
+    suites = JUnitXml.fromfile(str(report))
+    assert (suites.tests, suites.failures) == (9, 2)
+    empirical.script("staging", "passed", total=9)
+    assert example(**given).startswith("Live: 0 of 9 failed. Empirical test run 2 ")
