@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from uuid import uuid4
@@ -42,8 +42,8 @@ Destination = str | os.PathLike[str] | StoragePath
 
 _LOCAL = {"file", "local"}
 _READ_ONLY = {"http", "https", "data", "git", "github"}
-_SHOWN_WHILE_WRITTEN = {"ftp", "sftp", "ssh", "smb", "webhdfs", "webHDFS"}
-"""Filesystems that show a file as it grows, and for which fsspec has transactions."""
+_GROWING = {"ftp", "sftp", "ssh"}
+"""Filesystems that show a file as it grows, and on which one file can be moved over another."""
 
 
 class LocalFile:
@@ -68,7 +68,7 @@ class LocalFile:
 
     def write(self, data: bytes) -> None:
         """Write beside the file, and put that in its place."""
-        unfinished = self._path.with_name(f".{uuid4().hex}.unfinished")
+        unfinished = self._path.with_name(_unfinished())
         try:
             unfinished.write_bytes(data)
             unfinished.replace(self._path)
@@ -97,10 +97,18 @@ class StoredFile:
             raise InvalidRequestError(f"{field}: {self} can be read, but not written.")
 
     def write(self, data: bytes) -> None:
-        """Put the file: at once in an object store, elsewhere beside it and then in its place."""
-        growing = _protocols(self._fs) & _SHOWN_WHILE_WRITTEN
-        with self._fs.transaction if growing else nullcontext():
+        """Put the file: at once in an object store, on a file server beside it and then over it."""
+        if not _protocols(self._fs) & _GROWING:
             self._fs.pipe_file(self._path, data)
+            return
+        unfinished = str(PurePosixPath(self._path).with_name(_unfinished()))
+        try:
+            self._fs.pipe_file(unfinished, data)
+            self._fs.mv(unfinished, self._path)
+        except BaseException:
+            with suppress(Exception):
+                self._fs.rm_file(unfinished)
+            raise
 
 
 def destination_of(path: Destination, *, field: str) -> LocalFile | StoredFile:
@@ -165,6 +173,10 @@ def told(error: Exception) -> str:
 
 def _file(fs: Any, path: str, name: str) -> LocalFile | StoredFile:
     return LocalFile(Path(path)) if _protocols(fs) & _LOCAL else StoredFile(fs, path, name)
+
+
+def _unfinished() -> str:
+    return f".{uuid4().hex}.unfinished"
 
 
 def _protocols(fs: Any) -> set[str]:

@@ -130,10 +130,9 @@ def run_report(run: TestRun, policy: GatePolicy | Mapping[str, Any] | None = Non
 def write_report(report: RunReport, path: Destination) -> None:
     """Write a report to a file, as JSON if its name ends in ``.json`` and as JUnit XML otherwise.
 
-    A local file appears whole or not at all: it is written beside, and renamed. So does an object
-    in an object store, which has it once all of it has been sent, and a file by FTP, SFTP, SMB or
-    WebHDFS, which is written beside and moved by fsspec. Another filesystem of fsspec may show a
-    file while it is written. A file that is there is replaced.
+    A local file appears whole or not at all: it is written beside, and renamed; so is a file by FTP
+    or SFTP. An object store has an object once all of it has been sent. Another filesystem of
+    fsspec may show the file while it is written. A file that is there is replaced.
 
     Args:
         report: The report.
