@@ -57,9 +57,9 @@ def _destination(report_path: Any) -> Any:
         return report_path
     protocol, _, rest = report_path.partition("://")
     connection, has_one, _ = rest.partition("/")[0].rpartition("@")
-    with opening(_FIELD, protocol):
-        knows = find("airflow.sdk.io:has_fs", "airflow.io:has_fs")
-        if ":" not in connection and (has_one or knows(protocol)):
-            storage = find("airflow.sdk:ObjectStoragePath", "airflow.io.path:ObjectStoragePath")
-            return storage(report_path)
+    if ":" not in connection:  # which would be a password: that is the core's to refuse
+        with opening(_FIELD, report_path):
+            if has_one or find("airflow.sdk.io:has_fs", "airflow.io:has_fs")(protocol):
+                places = ("airflow.sdk:ObjectStoragePath", "airflow.io.path:ObjectStoragePath")
+                return find(*places)(report_path)
     return report_path

@@ -195,7 +195,7 @@ def test_a_soft_sensor_is_skipped_for_want_of_a_report(
         (7, "report_path must be a path, .* not int"),
         ("/missing/folder/junit.xml", "report_path: no report can be written to"),
         ("nope://bucket/junit.xml", "report_path: nope://bucket/junit.xml cannot be opened"),
-        ("nope://conn@bucket/junit.xml", "report_path: .*nope.* cannot be opened"),
+        ("nope://conn@bucket/junit.xml", "report_path: nope://conn@/?bucket/junit.xml cannot be"),
         ("ftp://ci:pa55-word@host/junit.xml", "report_path must be a URL without a password"),
     ],
 )
