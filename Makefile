@@ -157,7 +157,7 @@ $(ENVS:%=lock-%): lock-%: | $(UV)
 	@echo 'Locking requirements/$*.txt'
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-strip-extras \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) \
-		--extra emulator --extra cli --group test --group check $(if $(filter-out core,$*),$(call lock_host,$*)) \
+		--extra emulator --extra cli --extra reports --group test --group check $(if $(filter-out core,$*),$(call lock_host,$*)) \
 		--output-file requirements/$*.txt pyproject.toml
 
 clean:  ## Remove the environments, the tools and all caches

@@ -15,6 +15,7 @@
     ├── UnreadableAnswerError       an answer came, but it makes no sense
     ├── TriggerOutcomeUnknownError  a run may have been started, or not
     ├── TriggerRejectedError        the service said no in a 2xx answer
+    ├── ReportNotWrittenError       the report on a run could not be written
     └── GateClosedError             the verdict on a run closes the gate; it carries the verdict
         ├── TestsFailedError        tests failed
         ├── RunErroredError         the run has no usable result
@@ -44,6 +45,7 @@ __all__ = [
     "NotFoundError",
     "NotSentError",
     "RateLimitedError",
+    "ReportNotWrittenError",
     "RunCancelledError",
     "RunErroredError",
     "RunSupersededError",
@@ -149,6 +151,24 @@ class TriggerOutcomeUnknownError(EmpiricalError):
 
 class TriggerRejectedError(EmpiricalError):
     """The service answered 2xx and said that the test run was not started."""
+
+
+class ReportNotWrittenError(EmpiricalError):
+    """The report on a run could not be written, though the gate may be open.
+
+    Args:
+        message: The verdict's summary, if there is one yet, and what went wrong.
+        verdict: The verdict as plain data (`empirical_provider.Verdict.as_dict`); None: not known.
+        **about: As for `EmpiricalError`.
+    """
+
+    may_pass = True  # who tries again writes it again, for the same run
+
+    def __init__(
+        self, message: str, *, verdict: dict[str, Any] | None = None, **about: Any
+    ) -> None:
+        super().__init__(message, **about)
+        self.verdict = verdict
 
 
 class GateClosedError(EmpiricalError):

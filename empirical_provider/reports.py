@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.destinations import (
+    Destination,
+    LocalFile,
+    StoredFile,
+    destination_of,
+    told,
+)
+from empirical_provider.exceptions import InvalidRequestError, ReportNotWrittenError
 from empirical_provider.models import TestResult, TestRun
 from empirical_provider.policy import GatePolicy
 from empirical_provider.verdict import Verdict, judge
@@ -54,7 +59,8 @@ class RunReport:
         suite = self._suite()
         document: Any = _junitparser().JUnitXml(f"Empirical test run {self.run.id}")
         document.add_testsuite(suite)
-        document.update_statistics()
+        for count in ("tests", "failures", "errors"):  # what the schema has for all suites together
+            setattr(document, count, getattr(suite, count))
         text: str = document.tostring().decode()
         return text
 
@@ -79,11 +85,12 @@ class RunReport:
         library = _junitparser()
         file, _, title = test.name.partition(" > ")
         case = library.TestCase(_text(title or file), _text(file))
+        told = (f"{test.name} failed.", self.run.url)
         match test.status:
             case "failed" if test.snoozed:
                 case.result = [library.Skipped("It failed, and its failure is snoozed.")]
             case "failed":
-                case.result = [library.Failure(_text(f"{test.name} failed. {self.run.url or ''}"))]
+                case.result = [library.Failure(_text(" ".join(filter(None, told))))]
             case "skipped":
                 case.result = [library.Skipped()]
             case "flaky":
@@ -120,40 +127,56 @@ def run_report(run: TestRun, policy: GatePolicy | Mapping[str, Any] | None = Non
     return RunReport(run=run, verdict=verdict)
 
 
-def write_report(report: RunReport, path: str | Path) -> None:
-    """Write a report to a file, as JSON if its name ends so and as JUnit XML otherwise.
+def write_report(report: RunReport, path: Destination) -> None:
+    """Write a report to a file, as JSON if its name ends in ``.json`` and as JUnit XML otherwise.
 
-    The file appears whole or not at all.
+    A local file appears whole or not at all: it is written beside, and renamed; so is a file by FTP
+    or SFTP. An object store has an object once all of it has been sent. Another filesystem of
+    fsspec may show the file while it is written. A file that is there is replaced.
+
+    Args:
+        report: The report.
+        path: A local path; a URL of fsspec, such as ``s3://bucket/junit.xml``; or a path that knows
+            its filesystem, such as Airflow's ``ObjectStoragePath`` or a ``UPath``.
 
     Raises:
-        InvalidRequestError: The file cannot be written; or the library for JUnit is missing.
+        InvalidRequestError: The path names no file, nothing here knows its protocol, or the library
+            for JUnit is missing: what `check_writable` finds.
+        ReportNotWrittenError: It could not be written.
     """
-    target = Path(path)
-    text = report.as_json() if target.suffix == ".json" else report.as_junit()
-    unfinished = target.with_name(f".{target.name}-{os.getpid()}")
+    target = destination_of(path, field="path")
+    text = report.as_json() if _is_json(target) else report.as_junit()
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(target)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise InvalidRequestError(f"The report cannot be written to {target}: {error}.") from error
+        target.write(text.encode())
+    except Exception as error:  # filesystems raise whatever they like
+        raise ReportNotWrittenError(
+            f"The report cannot be written to {target}. {told(error)}"
+        ) from error
 
 
-def check_writable(path: str | Path) -> None:
+def check_writable(path: Destination, *, field: str = "path") -> None:
     """Refuse a path to which no report could be written, before there is anything to report.
 
+    Only a local folder is looked at. Whether a bucket is there and may be written to is known when
+    it is written to.
+
+    Args:
+        path: As for `write_report`.
+        field: What the path is called in messages.
+
     Raises:
-        InvalidRequestError: It names no file in a folder that may be written to; or the library for
-            JUnit is missing.
+        InvalidRequestError: It names no file, or no folder that may be written to; nothing here
+            knows its protocol; a password is in it; or the library for JUnit is missing.
+        ReportNotWrittenError: The filesystem could not be opened, which may pass.
     """
-    target = Path(path)
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise InvalidRequestError(
-            f"No report can be written to {target}: it must be a file in a folder that is there "
-            "and may be written to."
-        )
-    if target.suffix != ".json":
+    target = destination_of(path, field=field)
+    target.check(field)
+    if not _is_json(target):
         _junitparser()
+
+
+def _is_json(target: LocalFile | StoredFile) -> bool:
+    return target.suffix.lower() == ".json"
 
 
 def _text(value: str) -> str:

@@ -23,6 +23,7 @@ from empirical_provider.wait_options import WaitOptions
 if TYPE_CHECKING:
     from empirical_provider.airflow.branching import EmpiricalBranchOperator
     from empirical_provider.airflow.preflight import EmpiricalPreflightOperator
+    from empirical_provider.destinations import Destination
     from empirical_provider.models import TestRun
 
 __all__ = [
@@ -104,6 +105,11 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         on_retry_after_red: What a retry makes of failed tests: ``fail`` (the default) burns none,
             ``rerun_failed`` re-runs the tests that failed, ``rerun_all`` all of them. So does a
             clear then, from Airflow 3.3 on and without a ``key``; else it tests afresh.
+        report_path: Where to write the report on the verdict, before the task succeeds, fails or is
+            skipped; templated; default: nowhere. JSON if it ends in ``.json``, else JUnit XML. A
+            local path, an ``ObjectStoragePath`` or its URL (``s3://my_aws@bucket/key``, with the id
+            of a connection), or a URL of fsspec. Each task instance needs a path of its own: put
+            ``{{ run_id }}`` in it, and ``{{ ti.map_index }}`` if it is mapped.
 
     Raises:
         InvalidRequestError: An argument is not valid (when the DAG is parsed).
@@ -114,10 +120,12 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         AirflowFailException: An error that no retry mends, or where a retry might start a second
             run; the cause is one of `empirical_provider.exceptions`.
         TriggerOutcomeUnknownError: Nobody can tell whether a run was started; a retry looks again.
+        ReportNotWrittenError: The gate is open, and the report is not there; a retry goes on with
+            the run, and writes it. A gate that is closed or skipped stays so: the log tells then.
         EmpiricalError: An error that may pass; nothing was started.
     """
 
-    template_fields: Sequence[str] = (*REQUEST_FIELDS, "empirical_conn_id", "key")
+    template_fields: Sequence[str] = (*REQUEST_FIELDS, "empirical_conn_id", "key", "report_path")
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
         ("build", "metadata", "environment_variables_overrides", "tags", "concurrency"), "json"
     )
@@ -157,6 +165,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         key: str | None = None,
         key_in_environment: bool = False,
         on_retry_after_red: str = "fail",
+        report_path: Destination | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -191,8 +200,11 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         self.key = key
         self.key_in_environment = checks.flag("key_in_environment", key_in_environment)
         self.on_retry_after_red = checks.one_of("on_retry_after_red", on_retry_after_red, AFTER_RED)
+        self.report_path = report_path
         if not durable:
             self._refuse_what_needs_durable()
+        if report_path is not None and not wait_for_completion:
+            raise InvalidRequestError("report_path has no effect without wait_for_completion=True.")
 
     def _refuse_what_needs_durable(self) -> None:
         given = {
@@ -221,7 +233,9 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         run = self._start(context)
         if self.wait_for_completion:
             return self._gate(context).run_id
-        self._tell_outlets(context, test_run_id=run.id, test_run_url=run.url)
+        from empirical_provider.airflow.telling import tell_outlets
+
+        tell_outlets(self.outlets, context, test_run_id=run.id, test_run_url=run.url)
         return run.id
 
     def _start(self, context: Any) -> TestRun:
@@ -238,6 +252,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
                 self.on_kill()
 
         with final():
+            self._check_report_path()
             self._hook = EmpiricalHook(self.empirical_conn_id)
             request = request_of(self, context, self._hook)
             once = self._once(context) if self.durable else {}

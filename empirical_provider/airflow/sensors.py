@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empirical_provider.airflow.links import EmpiricalTestRunLink
 from empirical_provider.airflow.rendered import as_run_id
@@ -17,9 +17,16 @@ from empirical_provider.airflow.versions import (
     BaseSensorOperator,
 )
 from empirical_provider.airflow.waiting import WaitsForTestRun, final
-from empirical_provider.exceptions import GateClosedError, InvalidRequestError
+from empirical_provider.exceptions import (
+    GateClosedError,
+    InvalidRequestError,
+    ReportNotWrittenError,
+)
 from empirical_provider.policy import GatePolicy
 from empirical_provider.wait_options import WaitOptions
+
+if TYPE_CHECKING:
+    from empirical_provider.destinations import Destination
 
 __all__ = ["EmpiricalTestRunSensor"]
 
@@ -49,6 +56,7 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
             ``reschedule``, where Airflow gives it to each look.
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields.
+        report_path: Where to write the report on the verdict, as for the operator; templated.
         soft_fail: Whether the task is skipped where it would fail; default False.
 
     Raises:
@@ -56,9 +64,10 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         GateClosedError: As for the operator, of `empirical_provider.airflow.exceptions`.
         AirflowSkipException: The policy, or ``soft_fail``, skips the task.
         AirflowFailException: There is no such run, or the key is refused, or test_run_id is none.
+        ReportNotWrittenError: The gate is open, and the report is not there.
     """
 
-    template_fields: Sequence[str] = ("test_run_id", "empirical_conn_id")
+    template_fields: Sequence[str] = ("test_run_id", "empirical_conn_id", "report_path")
     operator_extra_links: Sequence[BaseOperatorLink] = (EmpiricalTestRunLink(),)
     ui_color = "#e6f4ea"
 
@@ -72,6 +81,7 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         timeout: timedelta | float = 7200.0,
         start_timeout: float | None = None,
         policy: GatePolicy | Mapping[str, Any] | None = None,
+        report_path: Destination | None = None,
         **kwargs: Any,
     ) -> None:
         for name in _WITHOUT_EFFECT:
@@ -84,12 +94,14 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         options = WaitOptions(policy=policy, start_timeout=start_timeout)
         self.start_timeout = options.start_timeout
         self.policy = GatePolicy.of(options.policy)
+        self.report_path = report_path
 
     def execute(self, context: Any) -> int:
         """Wait for the run; return its id."""
         with self._softly():
             with final():
                 self._awaited(context)
+                self._check_report_path()
             return self._gate(context).run_id
 
     def resume_execution(
@@ -104,7 +116,7 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         """Skip instead of failing, if that was asked for."""
         try:
             yield
-        except (GateClosedError, AirflowFailException) as error:
+        except (GateClosedError, ReportNotWrittenError, AirflowFailException) as error:
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
             raise

@@ -24,6 +24,7 @@ from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.hooks import EmpiricalHook
+    from empirical_provider.destinations import Destination
     from empirical_provider.policy import GatePolicy
     from empirical_provider.verdict import Verdict
 
@@ -57,6 +58,7 @@ class WaitsForTestRun:
     timeout: float
     start_timeout: float | None
     deferrable: bool | None
+    report_path: Destination | None = None
     cancel_on_kill: bool = False
     cancel_on_timeout: bool = False
     on_retry_after_red: str = "fail"
@@ -207,26 +209,25 @@ class WaitsForTestRun:
     # What comes of it
 
     def _conclude(self, context: Any, verdict: Verdict) -> Verdict:
-        """Hand the verdict on, and raise unless the gate is open."""
+        """Hand the verdict on, report it if asked to, and raise unless the gate is open."""
         from empirical_provider.airflow.exceptions import raise_if_closed
+        from empirical_provider.airflow.telling import tell_outlets, tell_verdict
         from empirical_provider.policy import Outcome
 
-        told = {name: n for name, n in verdict.as_dict()["counts"].items() if n is not None}
-        counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in told.items())
-        log.info("Test run %s: %s", verdict.run_id, verdict.url or "(page not known)")
-        log.info(
-            "Verdict: %s, so the gate says %s. Tests: %s. Waited: %.0f s.",
-            verdict.outcome,
-            verdict.decision,
-            counts or "not told",
-            verdict.elapsed_seconds or 0.0,
-        )
-        xcom.push_verdict(context["ti"], verdict)
+        tell_verdict(context["ti"], verdict)
         if verdict.outcome == Outcome.TIMED_OUT and self.cancel_on_timeout:
             self._run_id = verdict.run_id
             self._cancel("The Airflow task that waited for it has timed out.")
+        if self.report_path is not None:
+            from empirical_provider.airflow.hooks import EmpiricalHook
+            from empirical_provider.airflow.reports import write_verdict
+
+            self._hook = self._hook or EmpiricalHook(self.empirical_conn_id)
+            with final():
+                write_verdict(self._hook, verdict, self.report_path)
         raise_if_closed(verdict, retry_red=self.on_retry_after_red != "fail")
-        self._tell_outlets(
+        tell_outlets(
+            self.outlets,
             context,
             test_run_id=verdict.run_id,
             test_run_url=verdict.url,
@@ -235,16 +236,12 @@ class WaitsForTestRun:
         )
         return verdict
 
-    def _tell_outlets(self, context: Any, **extra: Any) -> None:
-        """Add to the events of the task's assets what a consumer of them needs to know."""
-        events = context.get("outlet_events")
-        if events is None:
-            return
-        for outlet in self.outlets or ():
-            try:
-                events[outlet].extra.update(extra)
-            except (TypeError, ValueError):  # lineage, say: not everything in outlets has events
-                continue
+    def _check_report_path(self) -> None:
+        """Refuse a path to which no report could be written, before any request."""
+        if self.report_path is not None:
+            from empirical_provider.airflow.reports import check_report_path
+
+            check_report_path(self.report_path)
 
     def _unknown(self, context: Any, why: str) -> Verdict:
         """Return the verdict on a run that is not waited for any longer."""

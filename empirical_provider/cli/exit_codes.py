@@ -35,7 +35,8 @@ class ExitCode(IntEnum):
     TIMED_OUT = 7, "timed out: the run goes on; it is told how to resume"
     UNKNOWN = 8, "outcome unknown: a run may have been started, or not"
     NETWORK = 9, "network: the service cannot be reached, fails, or makes no sense"
-    WRONG_COMMIT = 10, "wrong commit: another one was tested than the one expected"
+    NO_REPORT = 10, "no report: the gate is open, but the report that was asked for is not there"
+    WRONG_COMMIT = 11, "wrong commit: another one was tested than the one expected"
     LEFT = 130, "interrupted: the run, if there is one, was left as it is"
 
 
@@ -58,6 +59,7 @@ _OF_ERROR: dict[type[EmpiricalError], ExitCode] = {
     exceptions.BillingError: ExitCode.AUTHENTICATION,
     exceptions.TriggerRejectedError: ExitCode.ERROR_RUN,
     exceptions.TriggerOutcomeUnknownError: ExitCode.UNKNOWN,
+    exceptions.ReportNotWrittenError: ExitCode.NO_REPORT,
 }
 
 

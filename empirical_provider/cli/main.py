@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -27,11 +26,12 @@ from empirical_provider.cli.options import (
     waiting_of,
 )
 from empirical_provider.client import EmpiricalClient
-from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.exceptions import EmpiricalError, ReportNotWrittenError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Outcome
 from empirical_provider.preflighting import preflight
-from empirical_provider.reports import check_writable, run_report, write_report
+from empirical_provider.reporting import reporting
+from empirical_provider.reports import RunReport, check_writable, write_report
 from empirical_provider.trigger import trigger_test_run
 from empirical_provider.verdict import Verdict
 from empirical_provider.wait import wait_for_test_run
@@ -42,8 +42,9 @@ _SETTINGS = ("base_url", "project_id", "project_slug", "retry_for")
 _RUN_ID = click.argument("test_run_id", type=click.IntRange(min=1))
 _JUNIT = click.option(
     "--junit",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the tests to this file as JUnit XML, also when red.",
+    metavar="FILE",
+    help="Write the tests as JUnit XML to this file or URL of fsspec, also when red; as JSON if "
+    "it ends in .json.",
 )
 _DETACH = click.option("--detach", is_flag=True, help="Never cancel the run, also not on Ctrl-C.")
 _KEY = options(
@@ -112,12 +113,12 @@ def trigger(client: EmpiricalClient, shown: Shown, **given: Any) -> ExitCode:
 
 @_command(_RUN_ID, waiting, _JUNIT)
 def wait(
-    client: EmpiricalClient, shown: Shown, test_run_id: int, junit: Path | None, **given: Any
+    client: EmpiricalClient, shown: Shown, test_run_id: int, junit: str | None, **given: Any
 ) -> ExitCode:
     """Wait for a test run, and judge it. Ctrl-C leaves the run as it is."""
     how = waiting_of(given)
     if junit is not None:
-        check_writable(junit)
+        check_writable(junit, field="--junit")
     watch = Interruptions(client, shown.tell, cancels=False)
     with watch.taken():
         return _judged(client, shown, watch, test_run_id, how, junit=junit)
@@ -125,7 +126,7 @@ def wait(
 
 @_command(requesting, _KEY, waiting, _DETACH, _JUNIT)
 def run(
-    client: EmpiricalClient, shown: Shown, *, detach: bool, junit: Path | None, **given: Any
+    client: EmpiricalClient, shown: Shown, *, detach: bool, junit: str | None, **given: Any
 ) -> ExitCode:
     """Start a test run, wait for it, and judge it.
 
@@ -134,7 +135,7 @@ def run(
     """
     how, request = waiting_of(given), request_of(given)
     if junit is not None:
-        check_writable(junit)
+        check_writable(junit, field="--junit")
     watch = Interruptions(client, shown.tell, cancels=not detach and given["key"] is None)
 
     def started(test_run: TestRun) -> None:
@@ -208,7 +209,7 @@ def _judged(
     test_run_id: int,
     how: dict[str, Any],
     *,
-    junit: Path | None,
+    junit: str | None,
 ) -> ExitCode:
     """Wait for a run, show its verdict, and return the status for it."""
     watch.run_id = test_run_id
@@ -221,19 +222,18 @@ def _judged(
             client, test_run_id, on_progress=on_progress, sleep=watch.sleep, **how
         )
     shown.verdict(verdict)
+    code = exit_code_of_verdict(verdict)
     if junit is not None:
-        _report(client, shown, verdict.run_id, how["policy"], junit)
+        try:
+            with reporting(verdict, junit):
+                test_run = client.get_test_run(verdict.run_id)
+                write_report(RunReport(run=test_run, verdict=verdict), junit)
+        except ReportNotWrittenError as error:  # the gate is open
+            shown.tell(f"Error: {error}")
+            code = ExitCode.NO_REPORT
     if verdict.outcome == Outcome.TIMED_OUT:
         shown.tell(_resume(verdict))
-    return exit_code_of_verdict(verdict)
-
-
-def _report(client: EmpiricalClient, shown: Shown, run_id: int, policy: Any, path: Path) -> None:
-    """Write the report. That it cannot be had is told, and changes no verdict."""
-    try:
-        write_report(run_report(client.get_test_run(run_id), policy), path)
-    except EmpiricalError as error:
-        shown.tell(f"No report: {error}")
+    return code
 
 
 def _resume(verdict: Verdict) -> str:

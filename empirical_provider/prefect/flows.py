@@ -43,6 +43,7 @@ def run_empirical_tests(
     timeout: float = 7200.0,
     start_timeout: float | None = None,
     cancel_on_cancellation: bool | None = None,
+    report_path: str | None = None,
 ) -> State[dict[str, Any]]:
     """Start a test run on Empirical, wait for it, and fail unless its tests passed.
 
@@ -73,6 +74,8 @@ def run_empirical_tests(
         start_timeout: Seconds within which the run must leave pending and queued.
         cancel_on_cancellation: Whether to cancel the test run when the flow run is cancelled;
             default: yes, unless there is a key.
+        report_path: Where to write the report on the verdict, also a red one: a local path or a URL
+            of fsspec, JSON if it ends in .json and JUnit XML otherwise.
 
     Returns:
         The state Completed, also where the policy says skip: its data says which.

@@ -15,6 +15,12 @@ from prefect.cache_policies import NO_CACHE
 from empirical_provider.prefect.arguments import run_id_of, waiting_of
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
+from empirical_provider.prefect.reporting import (
+    acheck_report_path,
+    awrite_verdict,
+    check_report_path,
+    write_verdict,
+)
 from empirical_provider.prefect.showing import (
     Progress,
     alabel_flow_run,
@@ -25,6 +31,7 @@ from empirical_provider.prefect.showing import (
 from empirical_provider.prefect.tasks import may_pass
 
 if TYPE_CHECKING:
+    from empirical_provider.destinations import Destination
     from empirical_provider.prefect.tasks import Policy
     from empirical_provider.verdict import Verdict
     from empirical_provider.wait_options import WaitOptions
@@ -49,6 +56,7 @@ def wait_for_test_run(
     timeout: float = 7200.0,
     start_timeout: float | None = None,
     cancel_on_cancellation: bool = True,
+    report_path: Destination | None = None,
 ) -> dict[str, Any]:
     """Wait until a test run has finished, and return the verdict; red raises.
 
@@ -78,6 +86,9 @@ def wait_for_test_run(
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
         cancel_on_cancellation: Whether a person's cancel of the flow run cancels the test run;
             default True. An error never does.
+        report_path: Where to write the report on the verdict, before it is returned or raised:
+            JSON if it ends in ``.json``, else JUnit XML. A local path, a URL of fsspec such as
+            ``s3://bucket/junit.xml``, or a ``UPath``. Default: nowhere.
 
     Returns:
         The verdict as plain data, the way `Verdict.as_dict` gives it.
@@ -85,14 +96,17 @@ def wait_for_test_run(
     Raises:
         GateClosedError: The gate stays closed; the class says why (`TestsFailedError`, ...), the
             text starts with the run, and ``verdict`` holds what would have been returned.
+        ReportNotWrittenError: The gate is open, and the report is not there; ``verdict`` holds what
+            would have been returned. Of a gate that is closed or skipped only the log tells that.
         InvalidRequestError: An argument is not valid.
         AuthenticationError: The key is not accepted (any more).
         NotFoundError: There is no such run, also after a minute.
     """
     options, run_id = waiting_of(locals()), run_id_of(test_run_id)
+    check_report_path(report_path)
     with guarded(credentials, run_id, cancel=cancel_on_cancellation):
         label_flow_run(credentials, run_id, cancel=cancel_on_cancellation)
-        return wait_for_verdict(credentials, run_id, options)
+        return wait_for_verdict(credentials, run_id, options, report_path)
 
 
 @task(**_WAITS)
@@ -105,18 +119,23 @@ async def await_for_test_run(
     timeout: float = 7200.0,  # noqa: ASYNC109  # the twin's name
     start_timeout: float | None = None,
     cancel_on_cancellation: bool = True,
+    report_path: Destination | None = None,
 ) -> dict[str, Any]:
     """Do what `wait_for_test_run` does, for use with ``await`` in an async flow."""
     options, run_id = waiting_of(locals()), run_id_of(test_run_id)
+    await acheck_report_path(report_path)
     async with aguarded(credentials, run_id, cancel=cancel_on_cancellation):
         await alabel_flow_run(credentials, run_id, cancel=cancel_on_cancellation)
-        return await await_verdict(credentials, run_id, options)
+        return await await_verdict(credentials, run_id, options, report_path)
 
 
 def wait_for_verdict(
-    credentials: EmpiricalCredentials, run_id: int, options: WaitOptions
+    credentials: EmpiricalCredentials,
+    run_id: int,
+    options: WaitOptions,
+    report_path: Destination | None,
 ) -> dict[str, Any]:
-    """Wait for a run, show what becomes of it, and return the verdict unless it closes the gate."""
+    """Wait for a run, show and report what becomes of it, and return a verdict that is not red."""
     from empirical_provider import wait  # light until used
 
     progress = Progress(credentials)
@@ -131,11 +150,15 @@ def wait_for_verdict(
         )
     progress.show()
     show_verdict(credentials, verdict)
+    write_verdict(credentials, verdict, report_path)
     return _opened(verdict)
 
 
 async def await_verdict(
-    credentials: EmpiricalCredentials, run_id: int, options: WaitOptions
+    credentials: EmpiricalCredentials,
+    run_id: int,
+    options: WaitOptions,
+    report_path: Destination | None,
 ) -> dict[str, Any]:
     """Do what `wait_for_verdict` does; waits in one event loop share their looks at the service."""
     from empirical_provider import wait  # light until used
@@ -154,6 +177,7 @@ async def await_verdict(
         )
     await progress.ashow()
     await ashow_verdict(credentials, verdict)
+    await awrite_verdict(credentials, verdict, report_path)
     return _opened(verdict)
 
 

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.blocks.abstract import JobRun
 
-from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError, GateClosedError
+from empirical_provider.exceptions import (
+    AlreadyFinishedError,
+    EmpiricalError,
+    GateClosedError,
+    ReportNotWrittenError,
+)
 
 if TYPE_CHECKING:
+    from empirical_provider.destinations import Destination
     from empirical_provider.models import TestRun
     from empirical_provider.prefect.credentials import EmpiricalCredentials
 
@@ -70,29 +76,44 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
     # The gate
 
     def wait_for_completion(  # type: ignore[override]
-        self, *, cancel_on_cancellation: bool | None = None
+        self,
+        *,
+        cancel_on_cancellation: bool | None = None,
+        report_path: Destination | None = None,
     ) -> None:
         """Wait until the run has finished, by the task `wait_for_test_run`; red raises.
 
         Args:
             cancel_on_cancellation: Whether a person's cancel of the flow run cancels the test
                 run; default: yes, unless it was started with a ``key``, as others may wait for it.
+            report_path: Where to write the report on the verdict, as for `wait_for_test_run`; it
+                belongs to this run, so the block does not say it.
 
         Raises:
             GateClosedError: The gate stays closed; `fetch_result` gives the verdict all the same.
+            ReportNotWrittenError: The gate is open, and the report is not there.
             EmpiricalError: Whatever else `wait_for_test_run` raises.
         """
         from empirical_provider.prefect.gate import wait_for_test_run
 
         with self._remembering():
-            self._verdict = wait_for_test_run(**self._arguments(cancel_on_cancellation))
+            self._verdict = wait_for_test_run(
+                **self._arguments(cancel_on_cancellation, report_path)
+            )
 
-    async def await_for_completion(self, *, cancel_on_cancellation: bool | None = None) -> None:
+    async def await_for_completion(
+        self,
+        *,
+        cancel_on_cancellation: bool | None = None,
+        report_path: Destination | None = None,
+    ) -> None:
         """Do what `wait_for_completion` does, for use with ``await``."""
         from empirical_provider.prefect.gate import await_for_test_run
 
         with self._remembering():
-            self._verdict = await await_for_test_run(**self._arguments(cancel_on_cancellation))
+            self._verdict = await await_for_test_run(
+                **self._arguments(cancel_on_cancellation, report_path)
+            )
 
     def fetch_result(self) -> dict[str, Any]:  # type: ignore[override]
         """Return the verdict as plain data, also a red one: this does not close the gate.
@@ -164,21 +185,22 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
 
     # What both forms share
 
-    def _arguments(self, cancel: bool | None) -> dict[str, Any]:
+    def _arguments(self, cancel: bool | None, report_path: Destination | None) -> dict[str, Any]:
         return {
             "credentials": self._known(),
             "test_run_id": self._run_id,
             "cancel_on_cancellation": not self._shared if cancel is None else cancel,
+            "report_path": report_path,
             **self._waiting,
         }
 
     @contextmanager
     def _remembering(self) -> Iterator[None]:
-        """Keep the verdict that closes the gate."""
+        """Keep a verdict that is in an error."""
         try:
             yield
-        except GateClosedError as error:
-            self._verdict = error.verdict
+        except (GateClosedError, ReportNotWrittenError) as error:
+            self._verdict = error.verdict or self._verdict
             raise
 
     def _judge(self, run: TestRun) -> None:

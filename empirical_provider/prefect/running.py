@@ -13,6 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from empirical_provider.exceptions import (
+    ReportNotWrittenError,
     RunCancelledError,
     RunErroredError,
     TestsFailedError,
@@ -23,10 +24,12 @@ from empirical_provider.prefect.calls import flow_run_here
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.gate import await_verdict, wait_for_verdict
+from empirical_provider.prefect.reporting import acheck_report_path, check_report_path
 from empirical_provider.prefect.starting import astart, start
 from empirical_provider.prefect.tasks import may_pass
 
 if TYPE_CHECKING:
+    from empirical_provider.destinations import Destination
     from empirical_provider.models import Build, Concurrency
     from empirical_provider.prefect.job import AfterRed
     from empirical_provider.prefect.tasks import Overrides, Policy
@@ -65,6 +68,7 @@ def run_tests(
     timeout: float = 7200.0,
     start_timeout: float | None = None,
     cancel_on_cancellation: bool | None = None,
+    report_path: Destination | None = None,
 ) -> dict[str, Any]:
     """Start a test run, wait until it has finished, and return the verdict; red raises.
 
@@ -101,21 +105,25 @@ def run_tests(
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
         cancel_on_cancellation: Whether a person's cancel cancels the test run; default: yes,
             unless there is a ``key``, as others may wait for the run, too.
+        report_path: Where to write the report on the verdict.
 
     Returns:
         The verdict as plain data, the way `Verdict.as_dict` gives it.
 
     Raises:
         GateClosedError: The gate stays closed.
+        ReportNotWrittenError: The gate is open, and the report is not there. In a flow or with a
+            ``key`` a retry goes on with the run, and writes it.
         EmpiricalError: Whatever else `trigger_test_run` and `wait_for_test_run` raise.
     """
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
+    check_report_path(report_path)
     with guarded(credentials, cancel=cancel) as runs:
         run = start(arguments, cancel=cancel)
         runs[:] = [run.id]
         with _retryable(arguments):
-            return wait_for_verdict(credentials, run.id, options)
+            return wait_for_verdict(credentials, run.id, options, report_path)
 
 
 @task(**_RUNS)
@@ -142,15 +150,17 @@ async def arun_tests(
     timeout: float = 7200.0,  # noqa: ASYNC109  # the twin's name
     start_timeout: float | None = None,
     cancel_on_cancellation: bool | None = None,
+    report_path: Destination | None = None,
 ) -> dict[str, Any]:
     """Do what `run_tests` does, for use with ``await`` in an async flow."""
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
+    await acheck_report_path(report_path)
     async with aguarded(credentials, cancel=cancel) as runs:
         run = await astart(arguments, cancel=cancel)
         runs[:] = [run.id]
         with _retryable(arguments):
-            return await await_verdict(credentials, run.id, options)
+            return await await_verdict(credentials, run.id, options, report_path)
 
 
 def _may_cancel(arguments: Mapping[str, Any]) -> bool:
@@ -173,4 +183,7 @@ def _retryable(arguments: Mapping[str, Any]) -> Iterator[None]:
         raise
     except (RunErroredError, RunCancelledError, WaitTimedOutError) as error:
         error.may_pass = keyed
+        raise
+    except ReportNotWrittenError as error:
+        error.may_pass = keyed and error.may_pass
         raise

@@ -82,3 +82,16 @@ def test_gates_share_the_run_of_their_release(
     for shop in ("north", "south"):
         told = run.xcoms(f"promote_{shop}")["return_value"]
         assert told.startswith(f"The {shop} goes live: Empirical test run {started.id}")
+
+
+def test_a_red_gate_leaves_a_report(
+    run_dag: Callable[..., DagRun], empirical: Emulator, tmp_path: Path
+) -> None:
+    """The next task reads the tests of a gate that has failed, and nothing is promoted."""
+    empirical.script("staging", "failed", total=9, failed=2)
+    run = run_dag("report", EXAMPLES, conf={"reports": f"file://{tmp_path}"}, may_fail=True)
+    states = {name: run.task(name)[0] for name in ("gate", "publish", "promote")}
+    assert states == {"gate": "failed", "publish": "success", "promote": "upstream_failed"}
+    assert run.xcoms("publish")["return_value"] == "2 of 9 failed."
+    [report] = tmp_path.iterdir()
+    assert report.name == f"{run.run_id}.xml"

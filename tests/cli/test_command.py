@@ -102,9 +102,37 @@ def test_the_junit_report_is_written_also_when_red(
     assert done.returncode == ExitCode.RED
     suites = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
     assert (suites.tests, suites.failures, suites.errors) == (5, 2, 0)
-    done = command("run", *STAGING, "--junit", tmp_path / "missing" / "junit.xml")
-    assert done.returncode == ExitCode.USAGE
+    for path in (tmp_path / "missing" / "junit.xml", "nope://bucket/junit.xml"):
+        done = command("run", *STAGING, "--junit", path)
+        assert done.returncode == ExitCode.USAGE
+        assert "--junit: " in done.stderr
     assert len(empirical.runs) == 1
+
+
+def test_the_report_may_go_to_a_url(command: Command, empirical: Emulator, tmp_path: Path) -> None:
+    """A URL reaches the filesystem that it names, in JSON if it says so."""
+    empirical.script("staging", "passed", total=5)
+    url = f"file://{tmp_path}/report.json"
+    for path in (url, "memory://ci/junit.xml"):
+        done = command("run", *STAGING, *QUICK, "--junit", path)
+        assert (done.returncode, "no report" in done.stderr) == (ExitCode.GREEN, False)
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["verdict"]["counts"]["total"] == 5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [("passed", ExitCode.NO_REPORT), ("failed", ExitCode.RED)]
+)
+def test_a_report_that_cannot_be_written_makes_nothing_green(
+    outcome: str, code: ExitCode, command: Command, empirical: Emulator, tmp_path: Path
+) -> None:
+    """Green tests without the report have a status of their own; red ones keep theirs."""
+    empirical.script("staging", outcome)
+    done = command("run", *STAGING, *QUICK, "--json", "--junit", tmp_path / ("x" * 300))
+    assert done.returncode == code
+    assert json.loads(done.stdout)["outcome"] == outcome
+    assert "There is no report on it" in done.stderr
+    assert "File name too long" in done.stderr
 
 
 def test_a_time_out_says_how_to_go_on(command: Command, empirical: Emulator) -> None:

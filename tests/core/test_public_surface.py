@@ -57,6 +57,7 @@ PUBLIC = [
     "PreflightReport",
     "Project",
     "RateLimitedError",
+    "ReportNotWrittenError",
     "RunReport",
     "ServerError",
     "TestResult",

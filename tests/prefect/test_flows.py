@@ -131,6 +131,7 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
         ("gate", "Live at"),
         ("job_block", "Empirical test run"),
         ("one_run_per_release", "The south goes live"),
+        ("report", "Live: 0 of "),
     ):
         source = (EXAMPLES / f"{name}.py").read_text()
         quick = tmp_path / f"{name}.py"
@@ -143,7 +144,7 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
 
         answer = subprocess.run(  # noqa: S603
             [sys.executable, str(quick)],
-            env={**os.environ, **settings},
+            env={**os.environ, **settings, "TMPDIR": str(tmp_path)},
             capture_output=True,
             text=True,
             check=True,
