@@ -44,7 +44,9 @@ class Deployment:
     ) -> None:
         self._processes = Processes("airflow-deployment")
         self.home = self._processes.home
-        self.database = database or f"sqlite:///{self.home / 'airflow.db'}"
+        # Airflow's processes keep each other waiting for SQLite, and a scheduler that has waited for
+        # the 5 s of the default ends.
+        self.database = database or f"sqlite:///{self.home / 'airflow.db'}?timeout=60"
         self._triggerers = triggerers
         self._token = ""
         port = free_port()
@@ -141,8 +143,8 @@ class Deployment:
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """Ask Airflow's REST API.
 
-        Its server and its tasks keep each other from writing to SQLite now and then, about once in
-        150 requests: after 5 s it answers 500, with nothing done, and is asked again.
+        Its server and its tasks keep each other from writing to SQLite now and then: where SQLite
+        cannot wait, it answers 500, with nothing done, and is asked again.
         """
         request = Request(  # noqa: S310  # our own address
             f"{self.url}{path}",
@@ -152,7 +154,7 @@ class Deployment:
         )
         for left in (2, 1, 0):
             try:
-                with urlopen(request, timeout=30) as answer:  # noqa: S310
+                with urlopen(request, timeout=90) as answer:  # noqa: S310
                     return json.load(answer)
             except HTTPError as error:
                 told = error.read().decode()
