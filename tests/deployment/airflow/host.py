@@ -44,8 +44,8 @@ class Deployment:
     ) -> None:
         self._processes = Processes("airflow-deployment")
         self.home = self._processes.home
-        # Airflow's processes keep each other waiting for SQLite, and a scheduler that has waited for
-        # the 5 s of the default ends.
+        # Airflow's processes keep each other waiting for SQLite, and a scheduler that has waited in
+        # vain ends; 5 s is the default.
         self.database = database or f"sqlite:///{self.home / 'airflow.db'}?timeout=60"
         self._triggerers = triggerers
         self._token = ""
