@@ -13,7 +13,7 @@ from typing import Any
 from empirical_provider import checks
 from empirical_provider.policy import GatePolicy
 
-__all__ = ["WaitOptions"]
+__all__ = ["WaitOptions", "commit_to_expect"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)  # what is not needed takes time
@@ -50,3 +50,21 @@ class WaitOptions:
     def as_arguments(self) -> dict[str, Any]:
         """Return the options the way `wait_for_test_run` takes them."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+def commit_to_expect(given: object, build: object = None) -> str | None:
+    """Return the commit that a run must have tested.
+
+    Args:
+        given: A commit; or True, for that of the build, if it names one; or False or None, for any.
+        build: The build that is tested: a `Build`, a mapping of its fields, or None.
+
+    Raises:
+        InvalidRequestError: It is something else.
+    """
+    if given is None or isinstance(given, bool):
+        commit = (
+            build.get("commit") if isinstance(build, Mapping) else getattr(build, "commit", None)
+        )
+        return commit if given else None
+    return checks.text("expect_commit", given)

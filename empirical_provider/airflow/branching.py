@@ -40,6 +40,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         follow_if_passed: Id of a task or task group (or several) for a verdict that passes;
             default: none, so that all are skipped.
         follow_if_failed: The same for a verdict that fails.
+        expect_commit: The commit that must have been tested, as for the sensor; templated.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields. An outcome
             that it skips skips this task.
         empirical_conn_id: Id of the connection; default ``empirical_default``; templated.
@@ -56,6 +57,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         "follow_if_passed",
         "follow_if_failed",
         "empirical_conn_id",
+        "expect_commit",
     )
     operator_extra_links: Sequence[BaseOperatorLink] = (EmpiricalTestRunLink(),)
     ui_color = "#e6f4ea"
@@ -66,6 +68,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         test_run_id: int | str | None = None,
         follow_if_passed: Tasks = None,
         follow_if_failed: Tasks = None,
+        expect_commit: str | None = None,
         policy: GatePolicy | Mapping[str, Any] | None = None,
         empirical_conn_id: str = "empirical_default",
         **kwargs: Any,
@@ -74,26 +77,31 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         self.test_run_id = test_run_id
         self.follow_if_passed = follow_if_passed
         self.follow_if_failed = follow_if_failed
+        self.expect_commit = expect_commit
         self.policy = GatePolicy.of(policy)
         self.empirical_conn_id = empirical_conn_id
 
     def choose_branch(self, context: Any) -> list[str]:
         """Read the run, judge it, and return the ids of the tasks to go on with."""
         from empirical_provider.airflow.hooks import EmpiricalHook
+        from empirical_provider.expected_commit import find_commit
         from empirical_provider.verdict import judge
+        from empirical_provider.wait_options import commit_to_expect
 
         ti = context["ti"]
         with final():
-            run_id = self._chosen_run(ti)
+            run_id, expected = self._chosen_run(ti), commit_to_expect(self.expect_commit)
             with EmpiricalHook(self.empirical_conn_id).get_conn() as client:
                 run = client.get_test_run(run_id)
+                if expected is not None:
+                    run = find_commit(client, run)
         page = f" ({run.url})" if run.url else ""
         if not run.state.is_terminal:
             raise AirflowException(
                 f"Empirical test run {run_id}{page} is {run.state}: there is no verdict to go by "
                 "yet. Wait for it first, for example with EmpiricalTestRunSensor."
             )
-        verdict = judge(run, self.policy)
+        verdict = judge(run, self.policy, expect_commit=expected)
         log.info("%s", verdict.summary)
         xcom.push_verdict(ti, verdict)
         if verdict.decision == Decision.SKIP:

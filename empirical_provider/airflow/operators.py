@@ -90,6 +90,8 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             ``execution_timeout`` that is shorter counts instead, less a tenth of it (at most 30 s),
             across a deferral, too.
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
+        expect_commit: The commit that must have been tested, where the service tells which was;
+            templated; default True: that of the build, if it names one. False: any.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
             everything but passed tests closes the gate.
         cancel_on_kill: Whether to cancel the run when somebody ends the task, but for a deferred
@@ -125,7 +127,13 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         EmpiricalError: An error that may pass; nothing was started.
     """
 
-    template_fields: Sequence[str] = (*REQUEST_FIELDS, "empirical_conn_id", "key", "report_path")
+    template_fields: Sequence[str] = (
+        *REQUEST_FIELDS,
+        "empirical_conn_id",
+        "key",
+        "expect_commit",
+        "report_path",
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
         ("build", "metadata", "environment_variables_overrides", "tags", "concurrency"), "json"
     )
@@ -158,6 +166,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         poll_interval: float = 10.0,
         timeout: float = 7200.0,
         start_timeout: float | None = None,
+        expect_commit: str | bool = True,
         policy: GatePolicy | Mapping[str, Any] | None = None,
         cancel_on_kill: bool | None = None,
         cancel_on_timeout: bool = False,
@@ -193,6 +202,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         self.poll_interval = options.poll_interval
         self.timeout = options.timeout
         self.start_timeout = options.start_timeout
+        self.expect_commit = expect_commit
         self.policy = GatePolicy.of(options.policy)
         self.cancel_on_kill = key is None if cancel_on_kill is None else cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
@@ -253,6 +263,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
 
         with final():
             self._check_report_path()
+            self._expected_commit()
             self._hook = EmpiricalHook(self.empirical_conn_id)
             request = request_of(self, context, self._hook)
             once = self._once(context) if self.durable else {}

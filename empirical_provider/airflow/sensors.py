@@ -55,6 +55,8 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
             7200. A shorter ``execution_timeout`` counts as for the operator, but not in mode
             ``reschedule``, where Airflow gives it to each look.
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
+        expect_commit: The commit that must have been tested, where the service tells which was;
+            either may be abbreviated; templated; default: any.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields.
         report_path: Where to write the report on the verdict, as for the operator; templated.
         soft_fail: Whether the task is skipped where it would fail; default False.
@@ -67,7 +69,12 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         ReportNotWrittenError: The gate is open, and the report is not there.
     """
 
-    template_fields: Sequence[str] = ("test_run_id", "empirical_conn_id", "report_path")
+    template_fields: Sequence[str] = (
+        "test_run_id",
+        "empirical_conn_id",
+        "expect_commit",
+        "report_path",
+    )
     operator_extra_links: Sequence[BaseOperatorLink] = (EmpiricalTestRunLink(),)
     ui_color = "#e6f4ea"
 
@@ -80,6 +87,7 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         poke_interval: timedelta | float = 10.0,
         timeout: timedelta | float = 7200.0,
         start_timeout: float | None = None,
+        expect_commit: str | None = None,
         policy: GatePolicy | Mapping[str, Any] | None = None,
         report_path: Destination | None = None,
         **kwargs: Any,
@@ -93,6 +101,7 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         self.deferrable = deferrable
         options = WaitOptions(policy=policy, start_timeout=start_timeout)
         self.start_timeout = options.start_timeout
+        self.expect_commit = expect_commit
         self.policy = GatePolicy.of(options.policy)
         self.report_path = report_path
 
@@ -101,6 +110,7 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         with self._softly():
             with final():
                 self._awaited(context)
+                self._expected_commit()
                 self._check_report_path()
             return self._gate(context).run_id
 

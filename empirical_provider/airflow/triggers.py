@@ -57,6 +57,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
             deferral can fail the task on Airflow 3.3 (apache/airflow#67287).
         cancel_on_kill: Whether to cancel the run when a person ends the deferred task (marks it or
             its DAG run, or clears it), which Airflow tells a trigger from 3.3 on; default True.
+        expect_commit: The commit that must have been tested; default: any.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         policy: Mapping[str, Any] | None = None,
         first_poll_at: float = 0.0,
         cancel_on_kill: bool = True,
+        expect_commit: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
         self.test_run_id = test_run_id
@@ -82,6 +84,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         self.policy = policy
         self.first_poll_at = first_poll_at
         self.cancel_on_kill = cancel_on_kill
+        self.expect_commit = expect_commit
         self._hook = EmpiricalHook(empirical_conn_id)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -98,6 +101,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
                 "policy": None if self.policy is None else dict(self.policy),
                 "first_poll_at": self.first_poll_at,
                 "cancel_on_kill": self.cancel_on_kill,
+                "expect_commit": self.expect_commit,
             },
         )
 
@@ -139,6 +143,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
                 poll_interval=self.poll_interval,
                 timeout=self.deadline - self.started_at,
                 start_timeout=None if start is None else start - self.started_at,
+                expect_commit=self.expect_commit,
                 elapsed=max(0.0, time.time() - self.started_at),
             )
 

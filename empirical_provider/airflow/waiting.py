@@ -21,6 +21,7 @@ from empirical_provider.airflow.versions import (
     started_at,
 )
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
+from empirical_provider.wait_options import commit_to_expect
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.hooks import EmpiricalHook
@@ -57,6 +58,7 @@ class WaitsForTestRun:
     policy: GatePolicy
     timeout: float
     start_timeout: float | None
+    expect_commit: str | bool | None
     deferrable: bool | None
     report_path: Destination | None = None
     cancel_on_kill: bool = False
@@ -85,6 +87,10 @@ class WaitsForTestRun:
     def _interval(self) -> float:
         """Return the seconds between two looks."""
         raise NotImplementedError
+
+    def _expected_commit(self) -> str | None:
+        """Return the commit that the run must have tested."""
+        return commit_to_expect(self.expect_commit, getattr(self, "build", None))
 
     def _instead_of_sleeping(self, context: Any) -> Callable[[float], Any]:
         """Return what is done between two looks."""
@@ -118,6 +124,7 @@ class WaitsForTestRun:
                     poll_interval=self._interval(),
                     timeout=self._time_out(),
                     start_timeout=self.start_timeout,
+                    expect_commit=self._expected_commit(),
                     elapsed=max(elapsed, time.time() - started_at(context)),
                     sleep=sleep,
                 )
@@ -158,6 +165,7 @@ class WaitsForTestRun:
             policy=self.policy.as_dict(),
             first_poll_at=now + max(pause, self.first_poll_delay),
             cancel_on_kill=self.cancel_on_kill,
+            expect_commit=self._expected_commit(),
         )
         self.defer(
             trigger=trigger,

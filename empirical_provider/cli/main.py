@@ -133,7 +133,8 @@ def run(
     Ctrl-C cancels the run, a second one leaves it; with --detach or a --key, which others may
     share, the first one leaves it.
     """
-    how, request = waiting_of(given), request_of(given)
+    request = request_of(given)
+    how = waiting_of(given, request)
     if junit is not None:
         check_writable(junit, field="--junit")
     watch = Interruptions(client, shown.tell, cancels=not detach and given["key"] is None)

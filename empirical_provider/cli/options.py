@@ -12,7 +12,7 @@ from empirical_provider.cli.ci import origin
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import Decision, Outcome
 from empirical_provider.request import Build, TestRunRequest
-from empirical_provider.wait_options import WaitOptions
+from empirical_provider.wait_options import WaitOptions, commit_to_expect
 
 __all__ = ["connection", "options", "request_of", "requesting", "waiting", "waiting_of"]
 
@@ -97,6 +97,10 @@ waiting = options(
         "--timeout", type=float, default=7200.0, show_default=True, help="Seconds to wait at most."
     ),
     click.option("--start-timeout", type=float, help="Seconds until the run must have started."),
+    click.option(
+        "--expect-commit",
+        help="Commit that must have been tested; run expects that of the build, if it has one.",
+    ),
 )
 
 
@@ -134,8 +138,8 @@ def request_of(given: dict[str, Any]) -> TestRunRequest:
     )
 
 
-def waiting_of(given: dict[str, Any]) -> dict[str, Any]:
-    """Take what says how to wait out of the options, checked.
+def waiting_of(given: dict[str, Any], request: TestRunRequest | None = None) -> dict[str, Any]:
+    """Take what says how to wait out of the options, checked; for a run that is requested.
 
     Raises:
         InvalidRequestError: A value is not valid; the message names it.
@@ -143,7 +147,9 @@ def waiting_of(given: dict[str, Any]) -> dict[str, Any]:
     policy = dict(_pairs("policy", given.pop("policy")))
     named = {name: given.pop(name) for name in ("poll_interval", "timeout", "start_timeout")}
     given_policy = {name: _scalar(value) for name, value in policy.items()}
-    return WaitOptions(policy=given_policy, **named).as_arguments()
+    commit, build = given.pop("expect_commit"), None if request is None else request.build
+    expected = commit_to_expect(True if commit is None else commit, build)
+    return WaitOptions(policy=given_policy, expect_commit=expected, **named).as_arguments()
 
 
 def _pairs(option: str, given: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -15,7 +15,7 @@ ECHOES: Mapping[str, Callable[[Run], Any]] = {
     "test_run_branch": lambda run: run.branch,
     "build_url": lambda run: _build(run, "url"),
     "build_branch": lambda run: _build(run, "branch"),
-    "commit": lambda run: _build(run, "commit"),
+    "commit": lambda run: run.plan.commit or _build(run, "commit"),
     "metadata": lambda run: run.request.get("metadata", {}),
     "environment_variables_overrides": lambda run: run.request.get(
         "environment_variables_overrides", []

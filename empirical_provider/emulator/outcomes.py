@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .bodies import integer, nullable, record, text
@@ -35,6 +35,7 @@ _SCRIPT = record(
     optional={
         **{name: nullable(integer(0, _MOST)) for name in _COUNTS},
         "error_code": nullable(text()),
+        "commit": nullable(text()),
         "runs": nullable(integer(1)),
     },
 )
@@ -52,6 +53,7 @@ class Plan:
         skipped: Tests that are not executed.
         snoozed: Failed tests whose failure is snoozed.
         error_code: What an error run says about its cause.
+        commit: The commit that the run is shown with, in place of its build's.
     """
 
     outcome: str
@@ -61,6 +63,7 @@ class Plan:
     skipped: int = 0
     snoozed: int = 0
     error_code: str | None = None
+    commit: str | None = None
 
     def rows(self, *, least: int = 0) -> list[TestRow]:
         """List the tests of the run: failures first, so that a smaller run keeps them.
@@ -132,7 +135,7 @@ class Scripts:
         _SCRIPT("", fields)
         slug = fields["environment"]
         text(among=tuple(self._standing))("environment", slug)
-        plan = make_plan(fields)
+        plan = replace(make_plan(fields), commit=fields.get("commit"))
         if fields.get("runs") is None:
             self._standing[slug] = plan
         else:

@@ -135,6 +135,7 @@ class Emulator:
         skipped: int | None = None,
         snoozed: int | None = None,
         error_code: str | None = None,
+        commit: str | None = None,
         runs: int | None = None,
     ) -> None:
         """Set how later runs of an environment end.
@@ -149,6 +150,7 @@ class Emulator:
             skipped: Tests not executed.
             snoozed: Failed tests whose failure is snoozed.
             error_code: Cause, with error and rejected.
+            commit: Commit that the runs are shown with, in place of their build's.
             runs: Only the next so many runs; None means from now on.
 
         Raises:
@@ -161,6 +163,7 @@ class Emulator:
             "skipped": skipped,
             "snoozed": snoozed,
             "error_code": error_code,
+            "commit": commit,
             "runs": runs,
         }
         self._control.script({"environment": environment, "outcome": outcome, **options})

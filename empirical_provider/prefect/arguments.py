@@ -49,9 +49,11 @@ def waiting_of(arguments: Mapping[str, Any]) -> WaitOptions:
     Raises:
         InvalidRequestError: An argument is not valid; the message names it.
     """
-    from empirical_provider.wait_options import WaitOptions
+    from empirical_provider.wait_options import WaitOptions, commit_to_expect
 
-    return WaitOptions(**{each.name: arguments[each.name] for each in fields(WaitOptions)})
+    given = {each.name: arguments[each.name] for each in fields(WaitOptions)}
+    given["expect_commit"] = commit_to_expect(given["expect_commit"], arguments.get("build"))
+    return WaitOptions(**given)
 
 
 def context_metadata() -> dict[str, str]:

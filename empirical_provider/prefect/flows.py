@@ -42,6 +42,7 @@ def run_empirical_tests(
     poll_interval: float = 10.0,
     timeout: float = 7200.0,
     start_timeout: float | None = None,
+    expect_commit: str | bool = True,
     cancel_on_cancellation: bool | None = None,
     report_path: str | None = None,
 ) -> State[dict[str, Any]]:
@@ -72,6 +73,7 @@ def run_empirical_tests(
         poll_interval: Seconds between two looks at the run.
         timeout: Seconds after which to stop waiting for the run.
         start_timeout: Seconds within which the run must leave pending and queued.
+        expect_commit: The commit that must have been tested; by default that of the build.
         cancel_on_cancellation: Whether to cancel the test run when the flow run is cancelled;
             default: yes, unless there is a key.
         report_path: Where to write the report on the verdict, also a red one: a local path or a URL

@@ -55,6 +55,7 @@ def wait_for_test_run(
     poll_interval: float = 10.0,
     timeout: float = 7200.0,
     start_timeout: float | None = None,
+    expect_commit: str | None = None,
     cancel_on_cancellation: bool = True,
     report_path: Destination | None = None,
 ) -> dict[str, Any]:
@@ -84,6 +85,8 @@ def wait_for_test_run(
         poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
         timeout: Seconds after which to stop waiting; default 7200. The run goes on.
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
+        expect_commit: The commit that must have been tested, where the service tells which was;
+            either may be abbreviated. Default: any.
         cancel_on_cancellation: Whether a person's cancel of the flow run cancels the test run;
             default True. An error never does.
         report_path: Where to write the report on the verdict, before it is returned or raised:
@@ -118,6 +121,7 @@ async def await_for_test_run(
     poll_interval: float = 10.0,
     timeout: float = 7200.0,  # noqa: ASYNC109  # the twin's name
     start_timeout: float | None = None,
+    expect_commit: str | None = None,
     cancel_on_cancellation: bool = True,
     report_path: Destination | None = None,
 ) -> dict[str, Any]:

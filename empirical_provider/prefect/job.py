@@ -113,11 +113,14 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         WaitOptions(**self._waiting())
         return self
 
-    def _waiting(self) -> dict[str, Any]:
+    def _waiting(self, build: Any = None) -> dict[str, Any]:
+        from empirical_provider.wait_options import commit_to_expect
+
         return {
             "policy": self.policy,
             "poll_interval": self.poll_interval,
             "timeout": self.timeout,
+            "expect_commit": commit_to_expect(given=True, build=build),
         }
 
     def _request(self, changes: dict[str, Any]) -> dict[str, Any]:
@@ -133,14 +136,22 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         }
         return {"credentials": self.credentials, **saved, **changes, "policy": self.policy}
 
-    def _handle(self, run_id: int, url: str | None, *, shared: bool = False) -> EmpiricalTestJobRun:
-        waiting = self._waiting()
+    def _handle(
+        self, run_id: int, url: str | None, *, shared: bool = False, build: Any = None
+    ) -> EmpiricalTestJobRun:
+        waiting = self._waiting(build)
         return EmpiricalTestJobRun(
             self.credentials, run_id, url=url, waiting=waiting, shared=shared
         )
 
+    def _started(self, run: dict[str, Any], changes: dict[str, Any]) -> EmpiricalTestJobRun:
+        shared, build = changes.get("key") is not None, changes.get("build")
+        return self._handle(run["id"], run["url"], shared=shared, build=build)
+
     def trigger(self, **changes: Any) -> EmpiricalTestJobRun:  # type: ignore[override]
         """Start a test run, by the task `trigger_test_run`; it does not wait for it.
+
+        Where the build names a commit, waiting for the run expects that it has tested that one.
 
         Args:
             **changes: What else to say about this run: any field of the request, such as
@@ -155,15 +166,13 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         """
         from empirical_provider.prefect.tasks import trigger_test_run
 
-        run = trigger_test_run(**self._request(changes))
-        return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
+        return self._started(trigger_test_run(**self._request(changes)), changes)
 
     async def atrigger(self, **changes: Any) -> EmpiricalTestJobRun:
         """Do what `trigger` does, for use with ``await``."""
         from empirical_provider.prefect.tasks import atrigger_test_run
 
-        run = await atrigger_test_run(**self._request(changes))
-        return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
+        return self._started(await atrigger_test_run(**self._request(changes)), changes)
 
     def attach(self, run_id: int | str) -> EmpiricalTestJobRun:
         """Return a handle on a run that was started before, here or elsewhere.

@@ -123,16 +123,20 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         Raises:
             EmpiricalError: The run has not finished, or could not be read.
         """
+        from empirical_provider.expected_commit import find_commit  # light until used
+
         if self._verdict is None:
             with self._known().get_client() as client:
-                self._judge(client.get_test_run(self._run_id))
+                self._judge(find_commit(client, client.get_test_run(self._run_id)))
         return self._told()
 
     async def afetch_result(self) -> dict[str, Any]:
         """Do what `fetch_result` does, for use with ``await``."""
+        from empirical_provider.expected_commit import afind_commit  # as above
+
         if self._verdict is None:
             async with self._known().get_async_client() as client:
-                self._judge(await client.get_test_run(self._run_id))
+                self._judge(await afind_commit(client, await client.get_test_run(self._run_id)))
         return self._told()
 
     # The run
@@ -214,7 +218,8 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
                 run_id=run.id,
                 run_url=run.url,
             )
-        self._verdict = judge(run, GatePolicy.of(self._waiting["policy"])).as_dict()
+        policy, expected = GatePolicy.of(self._waiting["policy"]), self._waiting["expect_commit"]
+        self._verdict = judge(run, policy, expect_commit=expected).as_dict()
 
     def _told(self) -> dict[str, Any]:
         return dict(self._verdict or {})

@@ -67,6 +67,7 @@ def run_tests(
     poll_interval: float = 10.0,
     timeout: float = 7200.0,
     start_timeout: float | None = None,
+    expect_commit: str | bool = True,
     cancel_on_cancellation: bool | None = None,
     report_path: Destination | None = None,
 ) -> dict[str, Any]:
@@ -103,6 +104,8 @@ def run_tests(
         poll_interval: Seconds between two looks; default 10.
         timeout: Seconds to wait for the run once it is started; default 7200.
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
+        expect_commit: The commit that must have been tested, where the service tells which was;
+            default True: that of the build, if it names one. False: any.
         cancel_on_cancellation: Whether a person's cancel cancels the test run; default: yes,
             unless there is a ``key``, as others may wait for the run, too.
         report_path: Where to write the report on the verdict.
@@ -149,6 +152,7 @@ async def arun_tests(
     poll_interval: float = 10.0,
     timeout: float = 7200.0,  # noqa: ASYNC109  # the twin's name
     start_timeout: float | None = None,
+    expect_commit: str | bool = True,
     cancel_on_cancellation: bool | None = None,
     report_path: Destination | None = None,
 ) -> dict[str, Any]:

@@ -82,6 +82,19 @@ def test_the_status_tells_how_the_run_came_out(
     assert len(empirical.runs) == 1
 
 
+def test_another_commit_is_not_green(command: Command, empirical: Emulator) -> None:
+    """A run that has tested another commit than the build's, or than is told, has its status."""
+    empirical.script("staging", "passed", commit="abcdef1")
+    done = command("run", *STAGING, *QUICK, "--build-commit", "1234567")
+    assert done.returncode == ExitCode.WRONG_COMMIT
+    assert "has tested another commit: abcdef1, and not 1234567." in done.stdout
+    [run] = empirical.runs
+    for commit, code in (("7654321", ExitCode.WRONG_COMMIT), ("abcdef1", ExitCode.GREEN)):
+        done = command("wait", run.id, *QUICK, "--expect-commit", commit)
+        assert done.returncode == code, done
+    assert command("wait", run.id, "--expect-commit", "").returncode == ExitCode.USAGE
+
+
 def test_red_names_the_failed_tests_and_the_page(command: Command, empirical: Emulator) -> None:
     """What a person needs stands on stdout: the run, its page and the tests that failed."""
     empirical.script("staging", "failed", total=5, failed=2)

@@ -71,6 +71,13 @@ def test_the_policy_decides() -> None:
     assert (verdict.outcome, verdict.decision) == ("wrong_commit", "pass")
 
 
+def test_a_replaced_build_is_noticed(empirical: Emulator, ask: Twin) -> None:
+    """A run that the service shows with another commit than was asked for does not pass."""
+    empirical.script("staging", "passed", commit=OTHER)
+    run = ask.trigger_test_run(TestRunRequest(environment="staging", build={"commit": TESTED}))
+    assert ask.wait_for_test_run(run.id, expect_commit=TESTED).outcome == "wrong_commit"
+
+
 def start(empirical: Emulator, ask: Twin, **build: str) -> int:
     empirical.script("staging", "passed")
     request = TestRunRequest(environment="staging", build=build or None)

@@ -65,3 +65,14 @@ def test_every_echo_can_be_hidden_by_itself(
     empirical.behave(echo_in_list=set(ECHOES) - {name})
     item, _ = _shown(http, api.trigger())
     assert set(ECHOES) - set(item) == {name}
+
+
+def test_a_run_can_be_shown_with_another_commit(
+    api: Any, http: httpx.Client, empirical: Emulator
+) -> None:
+    """A script says with which commit the next runs are shown, whatever build was asked for."""
+    empirical.script("staging", "passed", commit="abc1234", runs=1)
+    scripted = api.trigger(environment="staging", build={"commit": "def5678"})
+    other = api.trigger(environment="staging", build={"commit": "def5678"})
+    assert [each["commit"] for each in _shown(http, scripted)] == ["abc1234"] * 2
+    assert [each["commit"] for each in _shown(http, other)] == ["def5678"] * 2
