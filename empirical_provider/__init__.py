@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TriggerRejectedError,
         UnreadableAnswerError,
         WaitTimedOutError,
+        WebhookRefusedError,
     )
     from empirical_provider.models import (
         Build,
@@ -53,12 +54,14 @@ if TYPE_CHECKING:
     from empirical_provider.trigger_once import TriggerOnce
     from empirical_provider.verdict import Counts, Verdict
     from empirical_provider.wait import await_for_test_run, wait_for_test_run
+    from empirical_provider.webhooks import WebhookEvent, read_webhook
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "client": ("AsyncEmpiricalClient", "EmpiricalClient"),
     "exceptions": (
+        "WebhookRefusedError",
         "WaitTimedOutError",
         "TestsFailedError",
         "RunSupersededError",
@@ -99,6 +102,7 @@ _HOMES = {
     "trigger_once": ("TriggerOnce",),
     "verdict": ("Counts", "Verdict"),
     "wait": ("await_for_test_run", "wait_for_test_run"),
+    "webhooks": ("WebhookEvent", "read_webhook"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -143,11 +147,14 @@ __all__ = [
     "UnreadableAnswerError",
     "Verdict",
     "WaitTimedOutError",
+    "WebhookEvent",
+    "WebhookRefusedError",
     "__version__",
     "apreflight",
     "atrigger_test_run",
     "await_for_test_run",
     "preflight",
+    "read_webhook",
     "run_report",
     "trigger_test_run",
     "wait_for_test_run",

@@ -15,6 +15,7 @@
     ├── UnreadableAnswerError       an answer came, but it makes no sense
     ├── TriggerOutcomeUnknownError  a run may have been started, or not
     ├── TriggerRejectedError        the service said no in a 2xx answer
+    ├── WebhookRefusedError         a webhook that is not genuine, or cannot be read
     └── GateClosedError             the verdict on a run closes the gate; it carries the verdict
         ├── TestsFailedError        tests failed
         ├── RunErroredError         the run has no usable result
@@ -52,6 +53,7 @@ __all__ = [
     "TriggerRejectedError",
     "UnreadableAnswerError",
     "WaitTimedOutError",
+    "WebhookRefusedError",
 ]
 
 
@@ -147,6 +149,13 @@ class TriggerOutcomeUnknownError(EmpiricalError):
 
 class TriggerRejectedError(EmpiricalError):
     """The service answered 2xx and said that the test run was not started."""
+
+
+class WebhookRefusedError(EmpiricalError):
+    """A webhook is not genuine, or cannot be read: its signature is missing, malformed or wrong.
+
+    The text never holds a secret, the signature that would be right, or the body.
+    """
 
 
 class GateClosedError(EmpiricalError):
