@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from http.client import parse_headers
 from io import BytesIO
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -96,6 +97,16 @@ def test_whatever_is_not_known_may_tell_the_end(event: str | None, may: bool) ->
     """Only what is known to come before the end is left alone: the names of the others are not."""
     told = WebhookEvent(event=event, test_run_id=1, payload=None)
     assert told.may_tell_the_end is may
+
+
+def test_the_page_about_webhooks_shows_what_works() -> None:
+    """The code in the documentation reads a genuine webhook, and refuses another."""
+    page = Path(__file__).parents[2] / "docs" / "webhooks.md"
+    [code] = re.findall("```python\n(.+?)```", page.read_text(), re.DOTALL)
+    for headers, expected in ((signed(BODY), 456), ({}, None)):
+        names: dict[str, Any] = {"body": BODY, "headers": headers, "secret": SECRET}
+        exec(code, names)  # noqa: S102  # our own page
+        assert getattr(names.get("event"), "test_run_id", None) == expected
 
 
 # Signatures
