@@ -196,3 +196,27 @@ def test_a_webhook_that_is_early_waits(
         flow_run.suspends()
         assert sent[0].result().json() == {"resumed": [str(flow_run.id)]}
     assert flow_run.state == "Resuming"
+
+
+def test_a_webhook_that_comes_again_waits_for_nothing(
+    flow_run: FlowRun,
+    receiver: Receiver,
+    empirical: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While a flow run that was resumed goes on, there is nothing to wait for: the answer is that
+    nothing was resumed, and it comes at once."""
+    flow_run.suspends()
+    run_id = empirical.runs[0].id
+    assert receiver.told(END, run_id).json() == {"resumed": [str(flow_run.id)]}
+    wait = resume_by_webhook.wait_for_test_run
+    answers = []
+
+    def again(**arguments: Any) -> Any:
+        answers.append((flow_run.state, receiver.told(END, run_id).json()))
+        return wait(**arguments)
+
+    monkeypatch.setattr(resume_by_webhook, "wait_for_test_run", again)
+    monkeypatch.setattr(webhook_receiver, "time", SimpleNamespace(monotonic=time.monotonic))
+    assert flow_run.run().is_completed()
+    assert answers == [("Running", {"resumed": []})]
