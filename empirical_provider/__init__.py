@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TriggerRejectedError,
         UnreadableAnswerError,
         WaitTimedOutError,
+        WebhookRefusedError,
         WrongCommitError,
     )
     from empirical_provider.models import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from empirical_provider.trigger_once import TriggerOnce
     from empirical_provider.verdict import Counts, Verdict
     from empirical_provider.wait import await_for_test_run, wait_for_test_run
+    from empirical_provider.webhooks import WebhookEvent, read_webhook
 
 __version__ = "0.1.0"
 
@@ -62,6 +64,7 @@ _HOMES = {
     "client": ("AsyncEmpiricalClient", "EmpiricalClient"),
     "exceptions": (
         "WrongCommitError",
+        "WebhookRefusedError",
         "WaitTimedOutError",
         "TestsFailedError",
         "RunSupersededError",
@@ -103,6 +106,7 @@ _HOMES = {
     "trigger_once": ("TriggerOnce",),
     "verdict": ("Counts", "Verdict"),
     "wait": ("await_for_test_run", "wait_for_test_run"),
+    "webhooks": ("WebhookEvent", "read_webhook"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -148,12 +152,15 @@ __all__ = [
     "UnreadableAnswerError",
     "Verdict",
     "WaitTimedOutError",
+    "WebhookEvent",
+    "WebhookRefusedError",
     "WrongCommitError",
     "__version__",
     "apreflight",
     "atrigger_test_run",
     "await_for_test_run",
     "preflight",
+    "read_webhook",
     "run_report",
     "trigger_test_run",
     "wait_for_test_run",

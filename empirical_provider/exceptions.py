@@ -16,6 +16,7 @@
     ├── TriggerOutcomeUnknownError  a run may have been started, or not
     ├── TriggerRejectedError        the service said no in a 2xx answer
     ├── ReportNotWrittenError       the report on a run could not be written
+    ├── WebhookRefusedError         a webhook that is not genuine, or cannot be read
     └── GateClosedError             the verdict on a run closes the gate; it carries the verdict
         ├── TestsFailedError        tests failed
         ├── RunErroredError         the run has no usable result
@@ -55,6 +56,7 @@ __all__ = [
     "TriggerRejectedError",
     "UnreadableAnswerError",
     "WaitTimedOutError",
+    "WebhookRefusedError",
     "WrongCommitError",
 ]
 
@@ -169,6 +171,13 @@ class ReportNotWrittenError(EmpiricalError):
     ) -> None:
         super().__init__(message, **about)
         self.verdict = verdict
+
+
+class WebhookRefusedError(EmpiricalError):
+    """A webhook is not genuine, or cannot be read: its signature is missing, malformed or wrong.
+
+    The text never holds a secret, the signature that would be right, or the body.
+    """
 
 
 class GateClosedError(EmpiricalError):
