@@ -24,7 +24,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser screenshots bench envs lint types lock clean \
+.PHONY: help demo test test-quick test-matrix test-browser screenshots bench envs lint types audit lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
@@ -88,8 +88,9 @@ SELECT ?=
 host = $(firstword $(subst -, ,$(1)))
 suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(call host,$(1)))
 
+# The core's tests see to it that nothing is left open: Python's development mode tells.
 $(ENVS:%=test-%): test-%: .venvs/%/.ready
-	.venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
+	$(if $(filter core,$*),PYTHONDEVMODE=1 ).venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
 
 # The newest versions have all scenarios, the others the basics; 2.11 has them in one process.
 scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
@@ -115,6 +116,9 @@ types: $(call ready,core airflow prefect)  ## mypy --strict, each part in an env
 		--exclude '^empirical_provider/(airflow|prefect)/' empirical_provider
 	.venvs/airflow/bin/mypy --strict --cache-dir .mypy_cache/airflow empirical_provider/airflow
 	.venvs/prefect/bin/mypy --strict --cache-dir .mypy_cache/prefect empirical_provider/prefect
+
+audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
+	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
 
 # ---------------------------------------------------------------------------------------------------
 # Set it up
