@@ -66,6 +66,7 @@ def test_the_public_names_are_pinned() -> None:
         "atrigger_test_run",
         "await_for_test_run",
         "cancel_test_runs_on_cancellation",
+        "emit_test_run_events",
         "preflight",
         "run_empirical_tests",
         "run_tests",

@@ -123,9 +123,9 @@ def test_a_job_takes_a_key_for_one_run(
     one, two = (job.trigger(key="release-7") for _ in range(2))
 
     assert [one.run_id, two.run_id] == _ids(empirical) * 2
-    assert not one._arguments(None)["cancel_on_cancellation"]
-    assert one._arguments(cancel=True)["cancel_on_cancellation"]
-    assert job.attach(one.run_id)._arguments(None)["cancel_on_cancellation"]
+    assert not one._arguments(cancel=None, report_path=None)["cancel_on_cancellation"]
+    assert one._arguments(cancel=True, report_path=None)["cancel_on_cancellation"]
+    assert job.attach(one.run_id)._arguments(cancel=None, report_path=None)["cancel_on_cancellation"]
 
 
 @pytest.mark.usefixtures("echoes")
