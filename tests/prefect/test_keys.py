@@ -125,7 +125,9 @@ def test_a_job_takes_a_key_for_one_run(
     assert [one.run_id, two.run_id] == _ids(empirical) * 2
     assert not one._arguments(cancel=None, report_path=None)["cancel_on_cancellation"]
     assert one._arguments(cancel=True, report_path=None)["cancel_on_cancellation"]
-    assert job.attach(one.run_id)._arguments(cancel=None, report_path=None)["cancel_on_cancellation"]
+    assert job.attach(one.run_id)._arguments(cancel=None, report_path=None)[
+        "cancel_on_cancellation"
+    ]
 
 
 @pytest.mark.usefixtures("echoes")
