@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from empirical_provider.airflow.events import event_of_error, event_of_verdict
 from empirical_provider.airflow.hooks import EmpiricalHook
-from empirical_provider.airflow.versions import BaseTrigger, TriggerEvent
+from empirical_provider.airflow.versions import (
+    BaseTrigger,
+    TriggerEvent,
+    in_async,
+    is_deferred,
+)
 from empirical_provider.exceptions import AuthenticationError, EmpiricalError
 
 if TYPE_CHECKING:
@@ -148,8 +153,12 @@ class EmpiricalTestRunTrigger(BaseTrigger):
             )
 
     async def on_kill(self) -> None:
-        """Cancel the run: a person has ended the task. One call, within 3 s."""
-        if not self.cancel_on_kill:
+        """Cancel the run if a person has ended the task. One call, within 3 s.
+
+        Airflow calls this, too, when another triggerer has taken the trigger over because this one
+        has seemed dead for a while: then the task is still deferred, and its run is left alone.
+        """
+        if not self.cancel_on_kill or await self._was_taken_over():
             return
         try:
             async with (
@@ -163,3 +172,22 @@ class EmpiricalTestRunTrigger(BaseTrigger):
             log.warning("Test run %s could not be cancelled: %s", self.test_run_id, error)
         else:
             log.info("Test run %s is being cancelled: the task was ended.", self.test_run_id)
+
+    async def _was_taken_over(self) -> bool:
+        """Say whether the task waits on elsewhere; where that cannot be told, it may."""
+        ti = self.task_instance
+        if ti is None:
+            return False
+        try:
+            async with asyncio.timeout(_CANCEL_WITHIN):
+                waits_on = await in_async(lambda: is_deferred(ti))
+        except Exception as error:  # noqa: BLE001  # whatever it is, no run is lost by it
+            log.warning(
+                "Test run %s is not cancelled: whether its task was ended is not known: %r",
+                self.test_run_id,
+                error,
+            )
+            return True
+        if waits_on:
+            log.info("Another triggerer waits for test run %s now.", self.test_run_id)
+        return waits_on

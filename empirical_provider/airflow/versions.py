@@ -30,6 +30,7 @@ __all__ = [
     "fail_without_retry",
     "find",
     "in_async",
+    "is_deferred",
     "mask_secret",
     "read_xcom",
     "started_at",
@@ -156,6 +157,15 @@ def task_url(ti: Any) -> str | None:
         mapped = f"/mapped/{ti.map_index}" if (ti.map_index or 0) >= 0 else ""
         url = f"{run}/tasks/{ti.task_id}{mapped}"
     return url
+
+
+def is_deferred(ti: Any) -> bool:
+    """Ask, from a triggerer, whether a task instance is deferred. Airflow 3.3 or newer."""
+    runtime = find("airflow.sdk.execution_time.task_runner:RuntimeTaskInstance")
+    states = runtime.get_task_states(
+        dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index
+    )
+    return "deferred" in states.get(ti.run_id, {}).values()
 
 
 async def in_async(look_up: Callable[[], T]) -> T:

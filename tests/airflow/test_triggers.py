@@ -294,6 +294,30 @@ def test_a_person_who_ends_the_task_cancels_the_run_once(
     assert [run.state for run in empirical.runs][-1] in {"cancelling", "cancelled"}
 
 
+@pytest.mark.parametrize("state", ["deferred", "failed", "cannot be told"])
+def test_a_trigger_that_was_taken_over_cancels_nothing(
+    state: str,
+    start: Callable[..., EmpiricalTestRunTrigger],
+    empirical: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow kills a trigger, too, that another triggerer has taken over: the run is cancelled
+    only where the task is known to have ended. (The answer is a stand-in for that of a triggerer's
+    supervisor; `tests/deployment` has two triggerers.)"""
+
+    def is_deferred(ti: Any) -> bool:
+        assert ti is trigger.task_instance
+        if state == "cannot be told":
+            raise ConnectionError("the supervisor is gone")
+        return state == "deferred"
+
+    monkeypatch.setattr("empirical_provider.airflow.triggers.is_deferred", is_deferred)
+    trigger = start("stuck")
+    monkeypatch.setattr(type(trigger), "task_instance", object())
+    asyncio.run(trigger.on_kill())
+    assert asked_to_cancel(empirical) == (state == "failed")
+
+
 @pytest.mark.parametrize("effect", ["status", "drop", "delay"])
 def test_a_cancel_that_fails_is_not_repeated_and_takes_three_seconds_at_most(
     effect: str, start: Callable[..., EmpiricalTestRunTrigger], empirical: Emulator

@@ -56,6 +56,17 @@ def tables_of_postgres(address: str) -> Iterator[tuple[str, list[tuple[Any, ...]
             yield name, cursor.fetchall()
 
 
+def run_in_postgres(address: str, statement: str, *values: Any) -> int:
+    """Run a statement in a PostgreSQL database; return how many rows it has changed."""
+    import psycopg2  # noqa: PLC0415  # as above
+
+    with closing(psycopg2.connect(f"postgresql://{address}")) as connection, connection:
+        cursor = connection.cursor()
+        cursor.execute(statement, values)
+        changed: int = cursor.rowcount
+        return changed
+
+
 def _user(home: Path) -> list[str | Path]:
     """Return what to begin a command with: PostgreSQL refuses to run as root."""
     if os.getuid() != 0:

@@ -13,7 +13,7 @@ import pytest
 from tests.deployment.airflow.conftest import DAGS, KEY, SECRET, serving
 from tests.deployment.airflow.host import Deployment
 from tests.deployment.leaks import files_with, rows_with
-from tests.deployment.postgres import postgres, tables_of_postgres
+from tests.deployment.postgres import postgres, run_in_postgres, tables_of_postgres
 from tests.deployment.processes import until
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.deployment.airflow.conftest import Service
 
-GATES = ("triggerer-killed-of-two", "triggerers-terminated", "scheduler-restarted")
+GATES = ("triggerer-killed-of-two", "triggerers-terminated", "scheduler-restarted", "taken-over")
 TRIGGERERS = ("triggerer", "triggerer-2")
 
 pytestmark = pytest.mark.timeout(300)
@@ -112,6 +112,28 @@ def test_a_run_that_ends_while_the_scheduler_is_away_is_gone_by(
     service.set_state(service.the_run_in(dag_id).id, "ended")
     until("the trigger has fired", lambda: two.states(dag_id) == ["scheduled"])
     two.again("scheduler")
+    opens(two, service, dag_id)
+
+
+@pytest.mark.scenario("a triggerer takes over from one that is alive")
+def test_a_trigger_that_is_taken_over_leaves_the_run_alone(
+    two: Deployment, service: Service, address: str
+) -> None:
+    """A triggerer that has seemed dead for a while, say because the machine is busy, loses its
+    trigger to another one and is told to kill it: the run goes on, and so does the wait."""
+    dag_id = GATES[3]
+    goes_on(service, dag_id)
+    moved = run_in_postgres(
+        address,
+        """UPDATE trigger SET triggerer_id = other.id FROM job AS other, task_instance AS ti
+           WHERE ti.dag_id = %s AND ti.trigger_id = trigger.id AND other.id <> triggerer_id
+           AND other.job_type = 'TriggererJob' AND other.state = 'running'""",
+        dag_id,
+    )
+    assert moved == 1
+    until("the first has let go", lambda: "Another triggerer waits" in two.log(dag_id), 60)
+    goes_on(service, dag_id)
+    service.set_state(service.the_run_in(dag_id).id, "ended")
     opens(two, service, dag_id)
 
 

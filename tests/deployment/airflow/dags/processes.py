@@ -4,5 +4,10 @@ from __future__ import annotations
 
 from making import DEFERRABLE, gate
 
-for what in ("triggerer-killed-of-two", "triggerers-terminated", "scheduler-restarted"):
+for what in (
+    "triggerer-killed-of-two",
+    "triggerers-terminated",
+    "scheduler-restarted",
+    "taken-over",
+):
     gate(what, **DEFERRABLE)
