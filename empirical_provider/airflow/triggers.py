@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from empirical_provider.airflow import xcom
 from empirical_provider.airflow.events import event_of_error, event_of_verdict
 from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.versions import (
@@ -19,6 +20,7 @@ from empirical_provider.airflow.versions import (
     TriggerEvent,
     in_async,
     is_deferred,
+    read_xcom,
 )
 from empirical_provider.exceptions import AuthenticationError, EmpiricalError
 
@@ -174,13 +176,20 @@ class EmpiricalTestRunTrigger(BaseTrigger):
             log.info("Test run %s is being cancelled: the task was ended.", self.test_run_id)
 
     async def _was_taken_over(self) -> bool:
-        """Say whether the task waits on elsewhere; where that cannot be told, it may."""
+        """Say whether the task waits on elsewhere; where that cannot be told, it may.
+
+        A task that was cleared can be deferred again by now; it waits for another run then.
+        """
         ti = self.task_instance
         if ti is None:
             return False
+
+        def waits_for_this_run() -> bool:
+            return is_deferred(ti) and read_xcom(ti, xcom.TEST_RUN_ID) == self.test_run_id
+
         try:
             async with asyncio.timeout(_CANCEL_WITHIN):
-                waits_on = await in_async(lambda: is_deferred(ti))
+                waits_on = await in_async(waits_for_this_run)
         except Exception as error:  # noqa: BLE001  # whatever it is, no run is lost by it
             log.warning(
                 "Test run %s is not cancelled: whether its task was ended is not known: %r",

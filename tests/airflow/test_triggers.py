@@ -294,7 +294,7 @@ def test_a_person_who_ends_the_task_cancels_the_run_once(
     assert [run.state for run in empirical.runs][-1] in {"cancelling", "cancelled"}
 
 
-@pytest.mark.parametrize("state", ["deferred", "failed", "cannot be told"])
+@pytest.mark.parametrize("state", ["deferred", "deferred anew", "failed", "cannot be told"])
 def test_a_trigger_that_was_taken_over_cancels_nothing(
     state: str,
     start: Callable[..., EmpiricalTestRunTrigger],
@@ -302,20 +302,25 @@ def test_a_trigger_that_was_taken_over_cancels_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Airflow kills a trigger, too, that another triggerer has taken over: the run is cancelled
-    only where the task is known to have ended. (The answer is a stand-in for that of a triggerer's
-    supervisor; `tests/deployment` has two triggerers.)"""
+    only where the task is known to have ended, or to wait for another run since a clear. (The
+    answers are stand-ins for a triggerer's supervisor; `tests/deployment` has two of them.)"""
 
     def is_deferred(ti: Any) -> bool:
         assert ti is trigger.task_instance
         if state == "cannot be told":
             raise ConnectionError("the supervisor is gone")
-        return state == "deferred"
+        return state.startswith("deferred")
 
+    def read_xcom(ti: Any, key: str) -> Any:
+        assert (ti, key) == (trigger.task_instance, "test_run_id")
+        return trigger.test_run_id + (state == "deferred anew")
+
+    monkeypatch.setattr("empirical_provider.airflow.triggers.read_xcom", read_xcom)
     monkeypatch.setattr("empirical_provider.airflow.triggers.is_deferred", is_deferred)
     trigger = start("stuck")
     monkeypatch.setattr(type(trigger), "task_instance", object())
     asyncio.run(trigger.on_kill())
-    assert asked_to_cancel(empirical) == (state == "failed")
+    assert asked_to_cancel(empirical) == (state in {"failed", "deferred anew"})
 
 
 @pytest.mark.parametrize("effect", ["status", "drop", "delay"])
