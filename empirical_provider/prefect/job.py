@@ -107,9 +107,9 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
     def _refuse_bad_values(self) -> Self:
         from empirical_provider.wait_options import WaitOptions
 
-        checks.text("environment", self.environment)
+        checks.line("environment", self.environment)
         if self.tags:  # a form gives an empty list for none
-            checks.list_of_text("tags", self.tags)
+            checks.list_of_lines("tags", self.tags)
         WaitOptions(**self._waiting())
         return self
 
