@@ -8,6 +8,7 @@ id of a run is never guessed at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -174,7 +175,9 @@ def integer(row: Mapping[str, Any], name: str) -> int | None:
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return value if math.isfinite(value) else None  # JSON's 1e999 is no number to hand on
 
 
 def flag(row: Mapping[str, Any], name: str) -> bool | None:
