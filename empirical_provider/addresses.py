@@ -9,7 +9,14 @@ from urllib.parse import unquote, urlsplit
 from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
 
-__all__ = ["DEFAULT_BASE_URL", "dashboard_of", "is_loopback", "is_slug", "service_url"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "dashboard_of",
+    "is_loopback",
+    "is_slug",
+    "is_test_run_page",
+    "service_url",
+]
 
 DEFAULT_BASE_URL = "https://dash.empirical.run"
 """Answers the API and shows the dashboard."""
@@ -22,6 +29,8 @@ _PLAIN = re.compile(
     re.IGNORECASE,
 )
 """What every reader of an address, a browser included, takes for the same host and path."""
+
+_PAGE = re.compile(r"/[^/]+/test-runs/[1-9][0-9]*\Z")
 
 _DOTS = {".", ".."}
 """Parts of a path that lead elsewhere; there is no way to quote them."""
@@ -44,7 +53,8 @@ def service_url(field_name: str, value: object) -> str:
         parts.port  # noqa: B018  # reading it is what checks it
     except ValueError:
         raise InvalidRequestError(f"{field_name} has a port that is no port number.") from None
-    if not _PLAIN.fullmatch(url) or parts.port == 0 or _DOTS & {*unquote(parts.path).split("/")}:
+    leads_elsewhere = _DOTS & {unquote(part) for part in parts.path.split("/")}
+    if not _PLAIN.fullmatch(url) or parts.port == 0 or leads_elsewhere:
         raise InvalidRequestError(
             f"{field_name} must be a plain address of ASCII characters: a host (an international "
             f"one as xn--...), perhaps a port, and a path without '.' and '..'."
@@ -69,3 +79,12 @@ def is_loopback(host: str) -> bool:
 def is_slug(text: str) -> bool:
     """Tell whether a text can be one part of a path, once it is quoted."""
     return bool(text) and text not in _DOTS
+
+
+def is_test_run_page(value: object) -> bool:
+    """Tell whether a value has the form of a run's page in a dashboard: see `service_url`."""
+    try:
+        url = service_url("url", value)
+    except InvalidRequestError:
+        return False
+    return _PAGE.search(urlsplit(url).path) is not None

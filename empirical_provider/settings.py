@@ -18,7 +18,11 @@ from empirical_provider.addresses import (
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.hiding import Secret
 
-__all__ = ["Settings", "Timeouts"]
+__all__ = ["CHANGEABLE", "Settings", "Timeouts"]
+
+CHANGEABLE = ("project_id", "project_slug", "retry_for", "timeout")
+"""Settings that may differ from those of a host's connection for one client. Where the key goes,
+and what is trusted there, is for the connection alone to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
