@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.urls import url_for
 
 from empirical_provider import checks
+from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.request import TestRunRequest
@@ -26,9 +26,7 @@ def run_id_of(value: object) -> int:
     Raises:
         InvalidRequestError: It is something else.
     """
-    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,17}", value):
-        return int(value)
-    return checks.whole_number("test_run_id", value, at_least=1)
+    return checks.run_id("test_run_id", value)
 
 
 def request_of(arguments: Mapping[str, Any]) -> TestRunRequest:
@@ -69,4 +67,4 @@ def context_metadata() -> dict[str, str]:
 
 def _revealed(value: Any) -> Any:
     """Unwrap pydantic's ``SecretStr`` and ``Secret``, such as the ``value`` of a Secret block."""
-    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
+    return hide(value.get_secret_value()) if hasattr(value, "get_secret_value") else value

@@ -13,6 +13,7 @@ from prefect.blocks.abstract import JobBlock
 from pydantic import ConfigDict, Field, HttpUrl, model_validator
 
 from empirical_provider import checks
+from empirical_provider.hiding import hidden_overrides
 from empirical_provider.prefect.arguments import run_id_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials, known_fields_only
 from empirical_provider.prefect.job_run import EmpiricalTestJobRun
@@ -155,6 +156,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         """
         from empirical_provider.prefect.tasks import trigger_test_run
 
+        changes = _hidden(changes)
         run = trigger_test_run(**self._request(changes))
         return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
 
@@ -162,6 +164,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         """Do what `trigger` does, for use with ``await``."""
         from empirical_provider.prefect.tasks import atrigger_test_run
 
+        changes = _hidden(changes)
         run = await atrigger_test_run(**self._request(changes))
         return self._handle(run["id"], run["url"], shared=changes.get("key") is not None)
 
@@ -184,3 +187,8 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         async with self.credentials.get_async_client() as client:
             run = await client.get_test_run(run_id_of(run_id))
         return self._handle(run.id, run.url)
+
+
+def _hidden(changes: dict[str, Any]) -> dict[str, Any]:
+    name = "environment_variables_overrides"
+    return {**changes, name: hidden_overrides(changes[name])} if name in changes else changes

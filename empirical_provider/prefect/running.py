@@ -18,6 +18,7 @@ from empirical_provider.exceptions import (
     TestsFailedError,
     WaitTimedOutError,
 )
+from empirical_provider.hiding import hidden_overrides
 from empirical_provider.prefect.arguments import waiting_of
 from empirical_provider.prefect.calls import flow_run_here
 from empirical_provider.prefect.cancelling import aguarded, guarded
@@ -109,6 +110,7 @@ def run_tests(
         GateClosedError: The gate stays closed.
         EmpiricalError: Whatever else `trigger_test_run` and `wait_for_test_run` raise.
     """
+    environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     with guarded(credentials, cancel=cancel) as runs:
@@ -144,6 +146,7 @@ async def arun_tests(
     cancel_on_cancellation: bool | None = None,
 ) -> dict[str, Any]:
     """Do what `run_tests` does, for use with ``await`` in an async flow."""
+    environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     async with aguarded(credentials, cancel=cancel) as runs:
