@@ -7,6 +7,7 @@ import dataclasses
 import faulthandler
 import logging
 import pickle
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,44 @@ def test_an_answer_that_echoes_overrides_and_cannot_be_read_leaves_none(
     error = caught(lambda: ask("get_test_run", 5))
     assert '"value":"***"' in str(error)
     assert leaks_of(error, [VALUE]) == []
+
+
+def test_an_answer_that_breaks_off_leaves_no_piece_of_it(
+    ask: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come of an answer before the connection broke is in no frame of the error."""
+    answer = httpx.Response(200)
+
+    async def asend(*_: Any, **__: Any) -> httpx.Response:
+        return answer
+
+    def pieces(_: Any) -> Any:
+        yield VALUE.encode()
+        raise httpx.ReadError("it broke")
+
+    async def apieces(_: Any) -> Any:
+        yield VALUE.encode()
+        raise httpx.ReadError("it broke")
+
+    monkeypatch.setattr(httpx.Client, "send", lambda *_, **__: answer)
+    monkeypatch.setattr(httpx.AsyncClient, "send", asend)
+    monkeypatch.setattr(httpx.Response, "iter_raw", pieces)
+    monkeypatch.setattr(httpx.Response, "aiter_raw", apieces)
+    ask.settings["retry_for"] = 0
+    error = caught(lambda: ask("get_test_run", 5))
+    assert "it broke" in str(error)
+    assert leaks_of(error, [VALUE]) == []
+
+
+def test_a_request_that_cannot_be_written_leaves_no_piece_of_it(ask: Twin) -> None:
+    """Where nobody reads what is sent, the frames of the HTTP library hold it: none is left."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody_reads:
+        ask.settings["base_url"] = f"http://127.0.0.1:{nobody_reads.getsockname()[1]}"
+        ask.settings["timeout"] = 0.3
+        large = {"LARGE": VALUE + "x" * 2**24}
+        error = caught(lambda: ask("trigger", request(environment_variables_overrides=large)))
+    assert "WriteTimeout" in str(error)
+    assert leaks_of(error, [VALUE, ask.settings["api_key"]]) == []
 
 
 BAD_REQUESTS: list[dict[str, Any]] = [
