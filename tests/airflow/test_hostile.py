@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
@@ -379,6 +380,14 @@ def test_a_connection_that_is_refused_leaves_no_key_in_any_frame(
         with pytest.raises(InvalidRequestError) as error:
             EmpiricalHook().get_conn()
         assert leaks_of(error.value, [api_key]) == []
+
+
+@pytest.mark.usefixtures("connection")
+def test_the_settings_that_a_trigger_holds_show_no_key(api_key: str) -> None:
+    """A trigger keeps the settings in a local for as long as it waits: their repr hides the key."""
+    held = asyncio.run(EmpiricalHook().aget_settings())
+    assert held["api_key"] == api_key
+    assert api_key not in repr(held)
 
 
 @pytest.mark.usefixtures("connection")
