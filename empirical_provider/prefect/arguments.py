@@ -11,7 +11,6 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.urls import url_for
 
 from empirical_provider import checks
-from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.request import TestRunRequest
@@ -67,4 +66,4 @@ def context_metadata() -> dict[str, str]:
 
 def _revealed(value: Any) -> Any:
     """Unwrap pydantic's ``SecretStr`` and ``Secret``, such as the ``value`` of a Secret block."""
-    return hide(value.get_secret_value()) if hasattr(value, "get_secret_value") else value
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
