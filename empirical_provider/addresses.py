@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
+from urllib.parse import unquote, urlsplit
 
 from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
 
-__all__ = ["DEFAULT_BASE_URL", "dashboard_of", "is_loopback", "service_url"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "dashboard_of",
+    "is_loopback",
+    "is_slug",
+    "is_test_run_page",
+    "service_url",
+]
 
 DEFAULT_BASE_URL = "https://dash.empirical.run"
 """Answers the API and shows the dashboard."""
 
 _DASHBOARD_OF = {"https://api.empirical.run": DEFAULT_BASE_URL}
 """API hosts whose dashboard lives elsewhere; every other host is taken to show its own."""
+
+_PLAIN = re.compile(
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?",
+    re.IGNORECASE,
+)
+"""What every reader of an address, a browser included, takes for the same host and path."""
+
+_PAGE = re.compile(r"/[^/]+/test-runs/[1-9][0-9]*\Z")
+
+_DOTS = {".", ".."}
+"""Parts of a path that lead elsewhere; there is no way to quote them."""
 
 
 def dashboard_of(base_url: str) -> str:
@@ -34,17 +53,38 @@ def service_url(field_name: str, value: object) -> str:
         parts.port  # noqa: B018  # reading it is what checks it
     except ValueError:
         raise InvalidRequestError(f"{field_name} has a port that is no port number.") from None
+    leads_elsewhere = _DOTS & {unquote(part) for part in parts.path.split("/")}
+    if not _PLAIN.fullmatch(url) or parts.port == 0 or leads_elsewhere:
+        raise InvalidRequestError(
+            f"{field_name} must be a plain address of ASCII characters: a host (an international "
+            f"one as xn--...), perhaps a port, and a path without '.' and '..'."
+        )
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise InvalidRequestError(
             f"{field_name} must use https; http is allowed only for this machine "
             f"(127.0.0.1, localhost, [::1]), not for {parts.hostname!r}."
         )
-    return url.rstrip("/")
+    return f"{parts.scheme}{url[len(parts.scheme) :]}".rstrip("/")  # the scheme in lower case
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine."""
+    """Tell whether a host is this machine: by a name or number that cannot mean another one."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
+
+
+def is_slug(text: str) -> bool:
+    """Tell whether a text can be one part of a path, once it is quoted."""
+    return bool(text) and text not in _DOTS
+
+
+def is_test_run_page(value: object) -> bool:
+    """Tell whether a value has the form of a run's page in a dashboard: see `service_url`."""
+    try:
+        url = service_url("url", value)
+    except InvalidRequestError:
+        return False
+    return _PAGE.search(urlsplit(url).path) is not None

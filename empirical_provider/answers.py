@@ -1,14 +1,18 @@
 """Reading the JSON of an answer. What the service does not document is read tolerantly.
 
+Each text that is read is one line that can be shown anywhere: in a log, a terminal, a database.
+
 Counts, names and even the state may be missing, and a run may come in any of three shapes. Only the
 id of a run is never guessed at.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from empirical_provider import checks
 from empirical_provider.models import TestResult, TestRun, TestRunState
 from empirical_provider.trigger_key import METADATA_KEY, VARIABLE
 
@@ -91,7 +95,7 @@ def _overrides(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(given, list):
         return None
     named = [each for each in given if isinstance(each, Mapping) and text(each, "name")]
-    return {each["name"]: each.get("value") for each in named}
+    return {_line(each["name"]): each.get("value") for each in named}
 
 
 def _trigger_key(metadata: Any, overrides: Mapping[str, Any]) -> str | None:
@@ -106,11 +110,11 @@ def tests(rows: Any) -> tuple[TestResult, ...]:
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, Mapping) and text(row, "status") is not None:
             nesting = row.get("nesting")
-            titles = [str(each) for each in nesting] if isinstance(nesting, list) else []
+            titles = [_line(each) for each in nesting] if isinstance(nesting, list) else []
             tests.append(
                 TestResult(
                     name=" > ".join(titles) or text(row, "name") or "(no name)",
-                    status=str(row["status"]),
+                    status=_line(row["status"]),
                     pw_test_id=text(row, "pw_test_id"),
                     snoozed=bool(row.get("snooze_info")),
                 )
@@ -156,7 +160,11 @@ def needed_text(row: Mapping[str, Any], name: str, where: str) -> str:
 def text(row: Mapping[str, Any], name: str) -> str | None:
     """Return a text, or None where there is none."""
     value = row.get(name)
-    return value if isinstance(value, str) else None
+    return _line(value) if isinstance(value, str) else None
+
+
+def _line(value: object) -> str:
+    return checks.NOT_IN_A_LINE.sub(" ", str(value))
 
 
 def integer(row: Mapping[str, Any], name: str) -> int | None:
@@ -167,7 +175,9 @@ def integer(row: Mapping[str, Any], name: str) -> int | None:
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return value if math.isfinite(value) else None  # JSON's 1e999 is no number to hand on
 
 
 def flag(row: Mapping[str, Any], name: str) -> bool | None:

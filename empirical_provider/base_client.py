@@ -13,8 +13,10 @@ import httpx
 
 import empirical_provider
 from empirical_provider import endpoints, project_endpoints
+from empirical_provider.addresses import is_slug
 from empirical_provider.endpoints import Call
-from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
+from empirical_provider.hiding import Secret, hide
 from empirical_provider.models import Project, TestRun
 from empirical_provider.outcomes import Answer, Body
 from empirical_provider.retry import Attempts
@@ -36,10 +38,12 @@ def settings_of(
     dashboard_url: str | None = None,
     timeout: float | Mapping[str, float] | Timeouts | None = None,
     retry_for: float = 60.0,
+    ca_bundle: str | None = None,
 ) -> Settings:
     """Return what the arguments of a client come to, with what the environment adds."""
+    api_key = hide(api_key)
     if api_key is None:
-        api_key = os.environ.get("EMPIRICALRUN_KEY")
+        api_key = hide(os.environ.get("EMPIRICALRUN_KEY"))
         if api_key is None:
             raise InvalidRequestError(
                 "api_key is not given, and the environment variable EMPIRICALRUN_KEY is not "
@@ -53,6 +57,7 @@ def settings_of(
         dashboard_url=dashboard_url,
         timeout=timeout,
         retry_for=retry_for,
+        ca_bundle=ca_bundle,
     )
 
 
@@ -69,6 +74,7 @@ class BaseClient:
         dashboard_url: str | None = None,
         timeout: float | Mapping[str, float] | Timeouts | None = None,
         retry_for: float = 60.0,
+        ca_bundle: str | None = None,
     ) -> None:
         """Check the settings and get ready; nothing is sent yet.
 
@@ -85,10 +91,14 @@ class BaseClient:
             retry_for: Seconds in all during which a request that failed may be sent again; default
                 60; 0 means never. A request that starts a run is sent again only where the first
                 cannot have had an effect: no connection, or 429.
+            ca_bundle: Path of a PEM file with the authorities whose certificates count instead of
+                the public ones, such as those of your company. That certificates are verified
+                cannot be turned off.
 
         Raises:
             InvalidRequestError: A value is not valid; the message names it, never the key.
         """
+        api_key = hide(api_key)
         self._settings = settings_of(
             api_key=api_key,
             base_url=base_url,
@@ -97,11 +107,20 @@ class BaseClient:
             dashboard_url=dashboard_url,
             timeout=timeout,
             retry_for=retry_for,
+            ca_bundle=ca_bundle,
         )
         self._clock = time.monotonic
         self._wall = time.time
         self._server_ahead: float | None = None
-        self._open()
+        try:
+            self._open()
+        except InvalidRequestError:
+            raise
+        except (ValueError, ImportError, httpx.InvalidURL):  # what httpx makes of a bad proxy
+            raise InvalidRequestError(
+                "The proxy settings of the environment (HTTPS_PROXY, ALL_PROXY and others) must be "
+                "http or https addresses; socks5 needs httpx[socks]."
+            ) from None
 
     def _open(self) -> None:
         raise NotImplementedError
@@ -115,7 +134,7 @@ class BaseClient:
     def _http_options(self) -> dict[str, Any]:
         """How httpx is set up. Redirects are never followed: the key would travel."""
         headers = {
-            "Authorization": f"Bearer {self._settings.api_key}",
+            "Authorization": Secret(f"Bearer {self._settings.api_key}"),
             "Accept": "application/json",
             "Accept-Encoding": "identity",  # so that an answer is as large as it looks
             "User-Agent": f"empirical-provider/{empirical_provider.__version__}",
@@ -128,7 +147,10 @@ class BaseClient:
             "limits": _LIMITS,
             "trust_env": not self._settings.is_loopback,  # no proxy stands before this machine
         }
-        if self._settings.base_url.startswith("http://"):
+        certificates = self._settings.certificates()
+        if certificates is not None:
+            options["verify"] = certificates
+        elif self._settings.base_url.startswith("http://"):
             # Nothing is encrypted here; reading the authorities would take longer than the request.
             options["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         elif self._settings.is_loopback:
@@ -152,8 +174,13 @@ class BaseClient:
     def _body(self, call: Call[Any], response: httpx.Response) -> Body:
         return Body(response, self._seconds(call))
 
-    def _heard(self, answer: Answer) -> Answer:
-        """Note by how much the service's clock is ahead of ours, at least."""
+    def _heard(self, answer: Answer | EmpiricalError) -> Answer:
+        """Note by how much the service's clock is ahead of ours, at least; raise what is no answer.
+
+        So no frame of the exchange, which holds pieces of request and answer, is in a traceback.
+        """
+        if isinstance(answer, EmpiricalError):
+            raise answer
         sent_at = answer.sent_at
         if sent_at is not None:
             self._server_ahead = sent_at - self._wall()
@@ -185,7 +212,8 @@ class BaseClient:
         """Remember the project's slug (a client serves one project); say whether it is known."""
         if self._settings.project_slug is None:
             slug = found.slug if isinstance(found, Project) else found.project_slug
-            self._settings = replace(self._settings, project_slug=slug)
+            if slug is not None and is_slug(slug):
+                self._settings = replace(self._settings, project_slug=slug)
         return self._settings.project_slug is not None
 
     def with_url(self, run: TestRun) -> TestRun:

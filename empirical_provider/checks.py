@@ -7,24 +7,45 @@ field, the type that was given and what is allowed. A value is named only where 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.hiding import Secret
 
 __all__ = [
+    "NOT_IN_A_LINE",
     "as_mapping",
     "flag",
     "http_url",
     "known_keys",
-    "list_of_text",
+    "line",
+    "list_of_ids",
+    "list_of_lines",
+    "named",
     "number",
     "one_of",
+    "run_id",
     "scalar",
     "text",
     "whole_number",
 ]
+
+NOT_IN_A_LINE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What could forge another line of a log, steer a terminal, turn the order of what a person reads,
+or be no character at all (half of a surrogate pair)."""
+
+_LARGEST = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps exactly."""
+
+_MOST_SECONDS = 1e9
+"""About thirty years: every clock and sleep can count so far."""
+
+_LONGEST_QUOTE = 80
 
 
 def _refuse(field: str, value: object, allowed: str) -> InvalidRequestError:
@@ -33,18 +54,52 @@ def _refuse(field: str, value: object, allowed: str) -> InvalidRequestError:
 
 def _kind(value: object) -> str:
     """Name a value's type; an empty or blank text is worth telling apart."""
+    if isinstance(value, Secret):
+        return _kind(str(value))
     if isinstance(value, str) and not value.strip():
         return "a blank str" if value else "an empty str"
     return "None" if value is None else type(value).__name__
 
 
-def text(field: str, value: object, *, longest: int | None = None) -> str:
-    """Require a string with something in it, at most ``longest`` characters."""
+def named(value: object) -> str:
+    """Quote what is no secret in a message: printable, and not at any length."""
+    quoted = repr(value)
+    return quoted if len(quoted) <= _LONGEST_QUOTE else f"{quoted[:_LONGEST_QUOTE]}…"
+
+
+def text(field: str, value: object) -> str:
+    """Require a string with something in it that can be sent."""
     if not isinstance(value, str) or not value.strip():
         raise _refuse(field, value, "a non-empty string")
-    if longest is not None and len(value) > longest:
-        raise InvalidRequestError(f"{field} must be 1 to {longest} characters, not {len(value)}.")
-    return value
+    return _sendable(field, value)
+
+
+def line(field: str, value: object, *, longest: int | None = None) -> str:
+    """Require one line of text without control characters, at most ``longest`` characters."""
+    given = text(field, value)
+    if longest is not None and len(given) > longest:
+        raise InvalidRequestError(f"{field} must be 1 to {longest} characters, not {len(given)}.")
+    unfit = NOT_IN_A_LINE.search(given)
+    if unfit is not None:
+        raise InvalidRequestError(
+            f"{field} must be one line without control characters; the str given has "
+            f"U+{ord(unfit[0]):04X} at position {unfit.start()}."
+        )
+    return given
+
+
+def _sendable(field: str, value: str) -> str:
+    """Require that UTF-8 can hold a text; return it as a plain one, also where it is an enum's."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        place = error.start
+    else:
+        return value if isinstance(value, Secret) else str.__str__(value)
+    raise InvalidRequestError(
+        f"{field} must be text that UTF-8 can hold; the str given has half of a surrogate pair at "
+        f"position {place}."
+    )
 
 
 def flag(field: str, value: object) -> bool:
@@ -55,20 +110,44 @@ def flag(field: str, value: object) -> bool:
 
 
 def whole_number(field: str, value: object, *, at_least: int) -> int:
-    """Require an integer (not a boolean) that is not too small."""
+    """Require an integer (not a boolean) that is neither too small nor too large to be sent."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise _refuse(field, value, f"an integer of at least {at_least}")
     if value < at_least:
-        raise InvalidRequestError(f"{field} must be at least {at_least}, not {value}.")
-    return value
+        raise InvalidRequestError(f"{field} must be at least {at_least}, not {_digits(value)}.")
+    if value > _LARGEST:
+        raise InvalidRequestError(f"{field} must be at most {_LARGEST}, not {_digits(value)}.")
+    return int(value)  # a plain one, also where it is an enum's
+
+
+def run_id(field: str, value: object) -> int:
+    """Require the id of a test run: an integer, or the digits of one."""
+    digits = isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,15}", value)
+    given = int(digits[0]) if digits else value
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= _LARGEST:
+        return int(given)
+    shown = _digits(given) if isinstance(given, int) else named(given)
+    raise InvalidRequestError(
+        f"{field} must be the id of a test run, a whole number of at least 1 or its digits, not "
+        f"{shown} ({type(value).__name__})."
+    )
+
+
+def _digits(value: float) -> str:
+    """Write a number for a message; Python does not write one of thousands of digits."""
+    return str(value) if isinstance(value, float) or abs(value) < 10**20 else "a far larger one"
 
 
 def number(field: str, value: object) -> float:
-    """Require a finite number above zero."""
+    """Require a number of seconds above zero that clocks can count."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise _refuse(field, value, "a number above 0")
-    if not (math.isfinite(value) and value > 0):
-        raise InvalidRequestError(f"{field} must be a number above 0, not {value}.")
+    if not (0 < value < math.inf):  # nor is nan
+        raise InvalidRequestError(f"{field} must be a number above 0, not {_digits(value)}.")
+    if value > _MOST_SECONDS:
+        raise InvalidRequestError(
+            f"{field} must be at most {_MOST_SECONDS:.0f} seconds, not {_digits(value)}."
+        )
     return float(value)
 
 
@@ -76,22 +155,29 @@ def scalar(field: str, value: object) -> str | int | float:
     """Require a string or a finite number: what the API's metadata may hold."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise _refuse(field, value, "a string or a number")
+    if isinstance(value, str):
+        return _sendable(field, value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidRequestError(f"{field} must be a finite number, not {value}.")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise InvalidRequestError(
+            f"{field} must be a number of at most {_LARGEST}, not {_digits(value)}: readers of "
+            f"JSON round larger ones. Give it as a string."
+        )
     return value
 
 
 def one_of(field: str, value: object, allowed: Sequence[str]) -> str:
     """Require one of a few words."""
-    if value not in allowed:
-        given = repr(value) if isinstance(value, str) else _kind(value)
+    if not isinstance(value, str) or value not in allowed:
+        given = named(value) if isinstance(value, str) else _kind(value)
         raise InvalidRequestError(f"{field} must be {' or '.join(allowed)}, not {given}.")
-    return str(value)
+    return str.__str__(value)
 
 
 def http_url(field: str, value: object) -> str:
     """Require an absolute http or https URL."""
-    address = text(field, value)
+    address = line(field, value)
     try:
         parts = urlsplit(address)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -105,11 +191,24 @@ def http_url(field: str, value: object) -> str:
     return address
 
 
-def list_of_text(field: str, value: object) -> tuple[str, ...]:
-    """Require a non-empty list of non-empty strings; a bare string is refused."""
-    if isinstance(value, str) or not isinstance(value, Iterable) or isinstance(value, Mapping):
-        raise _refuse(field, value, "a list of strings")
-    items = tuple(text(f"{field}[{place}]", item) for place, item in enumerate(value))
+def list_of_lines(field: str, value: object) -> tuple[str, ...]:
+    """Require a non-empty list of lines of text; a bare string is refused."""
+    items = _items(field, value, "a list of strings")
+    return tuple(line(f"{field}[{place}]", item) for place, item in enumerate(items))
+
+
+def list_of_ids(field: str, value: object) -> tuple[int, ...]:
+    """Require a non-empty list of integers of at least 1."""
+    items = _items(field, value, "a list of integers")
+    return tuple(
+        whole_number(f"{field}[{place}]", item, at_least=1) for place, item in enumerate(items)
+    )
+
+
+def _items(field: str, value: object, allowed: str) -> list[object]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise _refuse(field, value, allowed)
+    items = list(value)
     if not items:
         raise InvalidRequestError(
             f"{field} must name at least one; leave it out to choose nothing in particular."
@@ -118,11 +217,11 @@ def list_of_text(field: str, value: object) -> tuple[str, ...]:
 
 
 def as_mapping(field: str, value: object) -> Mapping[str, Any]:
-    """Require a mapping whose keys are non-empty strings."""
+    """Require a mapping whose keys are lines of text."""
     if not isinstance(value, Mapping):
         raise _refuse(field, value, "a mapping")
     for key in value:
-        text(f"a key of {field}", key)
+        line(f"a key of {field}", key)
     return value
 
 
@@ -132,8 +231,8 @@ def known_keys(field: str, given: Iterable[str], known: Sequence[str]) -> None:
         if key not in known:
             import difflib  # noqa: PLC0415  # only for a message
 
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = difflib.get_close_matches(str(key)[:_LONGEST_QUOTE], known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InvalidRequestError(
-                f"{field} has the unknown key {key!r}; known are {', '.join(known)}.{hint}"
+                f"{field} has the unknown key {named(key)}; known are {', '.join(known)}.{hint}"
             )

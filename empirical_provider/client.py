@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from empirical_provider import endpoints, project_endpoints
+from empirical_provider import checks, endpoints, project_endpoints
 from empirical_provider.answers import Unreadable
 from empirical_provider.base_client import BaseClient
 from empirical_provider.endpoints import Call
@@ -94,7 +94,9 @@ class EmpiricalClient(BaseClient):
             per_page: Runs to read at a time, 1 to 100.
         """
         filters = {
-            "environment_ids": None if environment_ids is None else tuple(environment_ids),
+            "environment_ids": checks.list_of_ids("environment_ids", environment_ids)
+            if environment_ids is not None
+            else None,
             "branch": branch,
             "state": state,
             "result": result,
@@ -185,7 +187,7 @@ class EmpiricalClient(BaseClient):
                 log.warning("%s Sending again in %.1f s.", error, delay)
             self._sleep(delay)
 
-    def _exchange(self, call: Call[Any]) -> Answer:
+    def _exchange(self, call: Call[Any]) -> Answer | EmpiricalError:
         try:
             with self._http.stream(**self._request(call)) as response:
                 body = self._body(call, response)
@@ -194,8 +196,7 @@ class EmpiricalClient(BaseClient):
                         break
                 return body.answer()
         except (httpx.HTTPError, httpx.InvalidURL, Unreadable) as cause:
-            failure = failure_of(self._settings, call, cause)
-        raise failure
+            return failure_of(self._settings, call, cause)
 
 
 class AsyncEmpiricalClient(BaseClient):
@@ -241,7 +242,9 @@ class AsyncEmpiricalClient(BaseClient):
     ) -> AsyncIterator[TestRun]:
         """See `EmpiricalClient.list_test_runs`."""
         filters = {
-            "environment_ids": None if environment_ids is None else tuple(environment_ids),
+            "environment_ids": checks.list_of_ids("environment_ids", environment_ids)
+            if environment_ids is not None
+            else None,
             "branch": branch,
             "state": state,
             "result": result,
@@ -310,7 +313,7 @@ class AsyncEmpiricalClient(BaseClient):
                 log.warning("%s Sending again in %.1f s.", error, delay)
             await self._sleep(delay)
 
-    async def _exchange(self, call: Call[Any]) -> Answer:
+    async def _exchange(self, call: Call[Any]) -> Answer | EmpiricalError:
         try:
             async with self._http.stream(**self._request(call)) as response:
                 body = self._body(call, response)
@@ -319,5 +322,4 @@ class AsyncEmpiricalClient(BaseClient):
                         break
                 return body.answer()
         except (httpx.HTTPError, httpx.InvalidURL, Unreadable) as cause:
-            failure = failure_of(self._settings, call, cause)
-        raise failure
+            return failure_of(self._settings, call, cause)

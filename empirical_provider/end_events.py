@@ -46,7 +46,7 @@ class EndFilter:
             given = getattr(self, name)
             if given is not None:
                 some = [given] if isinstance(given, str) else given
-                object.__setattr__(self, name, checks.list_of_text(name, some))
+                object.__setattr__(self, name, checks.list_of_lines(name, some))
         for each in self.outcome or ():
             checks.one_of("outcome", each, _OUTCOMES)
         object.__setattr__(self, "policy", GatePolicy.of(self.policy))

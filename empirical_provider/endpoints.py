@@ -32,6 +32,9 @@ T = TypeVar("T")
 MOST_PER_PAGE = 100
 """The API's own limit."""
 
+_LONGEST_FILTER = 1000
+"""Characters of a text in a query: far more than a branch can have, and few enough to be sent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
@@ -105,13 +108,13 @@ def rerun_test_run(
     run_id: int, *, only_failed: bool | None = None, send_notifications: bool | None = None
 ) -> Call[TestRun]:
     """Start a run that repeats another one, or only the tests that failed in it."""
-    path = _run_path(run_id)
+    run_id = checks.whole_number("run_id", run_id, at_least=1)
     options = {"only_failed": only_failed, "send_notifications": send_notifications}
     body = {name: checks.flag(name, value) for name, value in options.items() if value is not None}
     return Call(
         asked=f"re-run test run {run_id}",
         method="POST",
-        path=f"{path}/re-run",
+        path=f"/api/test-runs/{run_id}/re-run",
         read=lambda answer: replace(answers.started_run(answer), rerun_source_id=run_id),
         body=body,
         starts_run=True,
@@ -121,6 +124,7 @@ def rerun_test_run(
 
 def get_test_run(run_id: int) -> Call[TestRun]:
     """Read one run with its tests."""
+    run_id = checks.whole_number("run_id", run_id, at_least=1)
 
     def read(answer: Any) -> TestRun:
         outer = answers.mapping(answers.data_of(answer).get("test_run"), "data.test_run")
@@ -143,7 +147,7 @@ def get_test_run(run_id: int) -> Call[TestRun]:
     return Call(
         asked=f"read test run {run_id}",
         method="GET",
-        path=_run_path(run_id),
+        path=f"/api/test-runs/{run_id}",
         read=read,
         run_id=run_id,
     )
@@ -151,6 +155,7 @@ def get_test_run(run_id: int) -> Call[TestRun]:
 
 def cancel_test_run(run_id: int, *, reason: str | None = None) -> Call[str]:
     """Cancel a run. The service goes on to cancel it after it has answered."""
+    run_id = checks.whole_number("run_id", run_id, at_least=1)
 
     def read(answer: Any) -> str:
         return answers.text(answers.mapping(answer, "the answer"), "message") or ""
@@ -158,7 +163,7 @@ def cancel_test_run(run_id: int, *, reason: str | None = None) -> Call[str]:
     return Call(
         asked=f"cancel test run {run_id}",
         method="POST",
-        path=f"{_run_path(run_id)}/cancel",
+        path=f"/api/test-runs/{run_id}/cancel",
         read=read,
         body={} if reason is None else {"reason": checks.text("reason", reason)},
         run_id=run_id,
@@ -251,20 +256,15 @@ def _list_params(filters: Mapping[str, Any]) -> dict[str, str | int]:
         if name in {"per_page", "interval_in_days"}:
             params[name] = checks.whole_number(name, value, at_least=1)
         elif name == "environment_ids":
-            ids = [checks.whole_number(name, each, at_least=1) for each in value]
-            params[name] = ",".join(map(str, ids))
+            params[name] = ",".join(map(str, checks.list_of_ids(name, value)))
         elif name == "state":
             params[name] = checks.one_of(name, value, _STATES)
         elif name == "result":
             params[name] = checks.one_of(name, value, ("passed", "failed"))
         else:
-            params[name] = checks.text(name, value)
+            params[name] = checks.line(name, value, longest=_LONGEST_FILTER)
     if int(params["per_page"]) > MOST_PER_PAGE:
         raise InvalidRequestError(
             f"per_page must be at most {MOST_PER_PAGE}, not {params['per_page']}."
         )
     return params
-
-
-def _run_path(run_id: int) -> str:
-    return f"/api/test-runs/{checks.whole_number('run_id', run_id, at_least=1)}"

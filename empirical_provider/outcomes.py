@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -33,6 +33,8 @@ _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
 _MOST_OF_A_REFUSAL = 64 * 1024
 _LONGEST_QUOTE = 500
 _SHORT = 4
+_VALUE = re.compile(r'("value"\s*:\s*)"(?:[^"\\]|\\.)*("|\Z)')
+"""The value of an override, as a run repeats it: a secret that may be somebody else's."""
 
 _WRONG_PLACE = "Check that the base URL is Empirical's and that no proxy answers in its place."
 
@@ -69,11 +71,11 @@ _NOT_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, as it came over the wire."""
+    """An answer, as it came over the wire: it may repeat what the request said."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     @property
     def sent_at(self) -> float | None:
@@ -124,13 +126,14 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
     try:
         return call.read(_json(answer.body))
     except Refused as refused:
-        raise story.error(
+        error = story.error(
             errors.TriggerRejectedError,
             f"answered {answer.status}, but {refused}: {story.quote(answer.body)}",
             "The run was not started; the service's words or the run's page say why.",
+            refused,
             status=answer.status,
             run_id=refused.run.id if refused.run else None,
-        ) from refused
+        )
     except Unreadable as cause:
         what_came = f"answered {answer.status}, but {cause}: {story.quote(answer.body)}"
         unreadable = errors.UnreadableAnswerError
@@ -149,6 +152,9 @@ def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.
             "Nothing was acted on. Check the base URL, the network and the proxy settings.",
             cause,
         )
+    if isinstance(cause, httpx.InvalidURL):  # for one, it is too long
+        kind, remedy = _BAD_REQUEST
+        return story.error(kind, f"cannot be sent ({what})", f"Nothing was. {remedy}", cause)
     if isinstance(cause, Unreadable):
         unreadable = errors.UnreadableAnswerError
         return story.unclear(unreadable, f"answered, but {cause}", _WRONG_PLACE, cause)
@@ -198,14 +204,14 @@ class _Story:
         told_already = run_id == self.call.run_id and url is None
         about = "" if told_already else f" Test run {run_id}{f': {url}' if url else ''}."
         error = kind(
-            f"Could not {self.clean(self.call.asked)}: {self.call.method} "
+            f"Could not {_cut(self.clean(self.call.asked))}: {self.call.method} "
             f"{self.settings.host}{self.call.path} {what_came}.{about} {remedy}",
             status=status,
             run_id=run_id,
             run_url=url,
             retry_after=retry_after,
         )
-        error.__cause__ = cause
+        error.__cause__ = None if cause is None else _bare(cause)
         return error
 
     def unclear(
@@ -231,9 +237,8 @@ class _Story:
 
     def quote(self, body: bytes) -> str:
         """Return the service's own words, cut and without secrets."""
-        words = self.clean(_words(body))
-        cut = words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
-        return f'"{cut}"' if cut else "(nothing)"
+        words = _cut(self.clean(_VALUE.sub(r'\1"***"', _words(body))))
+        return f'"{words}"' if words else "(nothing)"
 
     def clean(self, words: str) -> str:
         """Take out the key and the override values, line breaks and control characters."""
@@ -249,6 +254,15 @@ class _Story:
         return " ".join("".join(printable).split())
 
 
+def _bare(cause: BaseException) -> BaseException:
+    """Return what went wrong alone: the frames it has passed hold headers, request and answer."""
+    if not isinstance(cause, errors.EmpiricalError):
+        cause.__cause__ = cause.__context__ = None
+        if isinstance(cause, httpx.RequestError):
+            cause._request = None  # noqa: SLF001  # it holds the headers
+    return cause.with_traceback(None)
+
+
 def _json(body: bytes) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(constant)  # NaN and Infinity are no JSON
@@ -257,6 +271,10 @@ def _json(body: bytes) -> Any:
         return json.loads(body.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError):
         raise Unreadable("the body is not JSON") from None
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
 
 
 def _words(body: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from empirical_provider import answers, checks
 from empirical_provider.endpoints import MOST_PER_PAGE, Call
+from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.models import Environment, Project
 
 __all__ = ["get_project", "list_environments", "list_test_cases"]
@@ -44,6 +45,9 @@ def list_test_cases(*, tag: str | None = None, ids: Sequence[str] = ()) -> Call[
 
     Documented for ``api.empirical.run``; whether other hosts answer it is not known.
     """
+    for each in (*ids, *([] if tag is None else [tag])):
+        if "," in each:
+            raise InvalidRequestError(f"A list cannot be asked for {checks.named(each)}: commas.")
     params: dict[str, str | int] = {"per_page": MOST_PER_PAGE, "ids": ",".join(ids)}
 
     def read(answer: Any) -> list[str]:
@@ -63,7 +67,7 @@ def list_test_cases(*, tag: str | None = None, ids: Sequence[str] = ()) -> Call[
 
 def get_project(project_id: int) -> Call[Project]:
     """Read a project, for the slug in its dashboard URLs."""
-    checks.whole_number("project_id", project_id, at_least=1)
+    project_id = checks.whole_number("project_id", project_id, at_least=1)
 
     def read(answer: Any) -> Project:
         data = answers.data_of(answer)

@@ -6,11 +6,13 @@ It is checked when it is made, so that bad input fails before anything is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
 from typing import Any, TypeVar, cast
 
 from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.hiding import Secret, hidden_overrides
 
 __all__ = ["Build", "Concurrency", "EnvironmentVariable", "TestRunRequest"]
 
@@ -55,7 +57,7 @@ class Build:
 
     def __post_init__(self) -> None:
         for name, value in _set_fields(self).items():
-            check = checks.http_url if name.endswith("url") else checks.text
+            check = checks.http_url if name.endswith("url") else checks.line
             check(f"build.{name}", value)
 
 
@@ -75,7 +77,7 @@ class Concurrency:
     on_conflict: str | None = None
 
     def __post_init__(self) -> None:
-        checks.text("concurrency.group", self.group, longest=512)
+        checks.line("concurrency.group", self.group, longest=512)
         checks.one_of("concurrency.on_conflict", self.on_conflict, ("cancel", "wait"))
 
 
@@ -87,6 +89,21 @@ class EnvironmentVariable:
     value: str = field(repr=False)
 
 
+def _hiding_overrides(kind: type[_T]) -> type[_T]:
+    """Have a class hide the values of its overrides before anything can fail over another field."""
+    init: Callable[..., None] = kind.__init__
+    name = "environment_variables_overrides"
+
+    @wraps(init)
+    def hiding(self: _T, **given: Any) -> None:
+        given[name] = hidden_overrides(given.get(name))
+        init(self, **given)
+
+    setattr(kind, "__init__", hiding)  # noqa: B010  # mypy takes an assignment for a mistake
+    return kind
+
+
+@_hiding_overrides
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestRunRequest:
     """A request to start a test run; checked when it is made.
@@ -130,7 +147,7 @@ class TestRunRequest:
     concurrency: Concurrency | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        checks.text("environment", self.environment)
+        object.__setattr__(self, "environment", checks.line("environment", self.environment))
         for name, check in _CHECKS.items():
             value = getattr(self, name)
             if value is not None:
@@ -163,7 +180,7 @@ def _as_json(value: object) -> Any:
 
 def _metadata(name: str, value: object) -> dict[str, str | int | float]:
     given = checks.as_mapping(name, value)
-    return {key: checks.scalar(f"{name}[{key!r}]", item) for key, item in given.items()}
+    return {key: checks.scalar(f"{name}[{checks.named(key)}]", item) for key, item in given.items()}
 
 
 def _overrides(name: str, value: object) -> tuple[EnvironmentVariable, ...]:
@@ -175,13 +192,13 @@ def _overrides(name: str, value: object) -> tuple[EnvironmentVariable, ...]:
     else:
         raise InvalidRequestError(
             f"{name} must be a mapping of name to value, or a list of name and value objects, "
-            f"not {type(value).__name__}."
+            f"not {'str' if isinstance(value, str) else type(value).__name__}."
         )
     overrides: dict[str, EnvironmentVariable] = {}
     for place, pair in enumerate(pairs):
         override = _override(f"{name}[{place}]", pair)
         if override.name in overrides:
-            raise InvalidRequestError(f"{name} sets {override.name!r} twice.")
+            raise InvalidRequestError(f"{name} sets {checks.named(override.name)} twice.")
         overrides[override.name] = override
     return tuple(overrides.values())
 
@@ -194,23 +211,23 @@ def _override(name: str, value: object) -> EnvironmentVariable:
         if missing:
             raise InvalidRequestError(f"{name} lacks {' and '.join(sorted(missing))}.")
         value = EnvironmentVariable(name=given["name"], value=given["value"])
-    checks.text(f"{name}.name", value.name)
+    checks.line(f"{name}.name", value.name)
+    where = f"{name}.value (of {checks.named(value.name)})"
     if not isinstance(value.value, str):  # an empty value is a value
-        raise InvalidRequestError(
-            f"{name}.value (of {value.name!r}) must be a string, not {type(value.value).__name__}."
-        )
-    return value
+        raise InvalidRequestError(f"{where} must be a string, not {type(value.value).__name__}.")
+    checks.scalar(where, value.value)
+    return replace(value, value=Secret(value.value))
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {
     "build": lambda name, value: _made_from(Build, name, value),
-    "branch": checks.text,
+    "branch": checks.line,
     "metadata": _metadata,
     "environment_variables_overrides": _overrides,
-    "tags": checks.list_of_text,
-    "test_case_ids": checks.list_of_text,
+    "tags": checks.list_of_lines,
+    "test_case_ids": checks.list_of_lines,
     "total_shards": lambda name, value: checks.whole_number(name, value, at_least=1),
     "send_notifications": checks.flag,
-    "github_actor": checks.text,
+    "github_actor": checks.line,
     "concurrency": lambda name, value: _made_from(Concurrency, name, value),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from urllib.parse import quote, urlsplit
@@ -11,11 +12,17 @@ from empirical_provider.addresses import (
     DEFAULT_BASE_URL,
     dashboard_of,
     is_loopback,
+    is_slug,
     service_url,
 )
 from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.hiding import Secret
 
-__all__ = ["Settings", "Timeouts"]
+__all__ = ["CHANGEABLE", "Settings", "Timeouts"]
+
+CHANGEABLE = ("project_id", "project_slug", "retry_for", "timeout")
+"""Settings that may differ from those of a host's connection for one client. Where the key goes,
+and what is trusted there, is for the connection alone to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +72,7 @@ class Settings:
     dashboard_url: str
     timeouts: Timeouts
     retry_for: float
+    ca_bundle: str | None = None
 
     @classmethod
     def checked(
@@ -77,8 +85,12 @@ class Settings:
         dashboard_url: object,
         timeout: float | Mapping[str, float] | Timeouts | None,
         retry_for: float,
+        ca_bundle: object = None,
     ) -> Settings:
-        """Check every value as a user gave it; raise `InvalidRequestError` naming the bad one."""
+        """Check every value as a user gave it; raise `InvalidRequestError` naming the bad one.
+
+        Whether the bundle can be read is for the machine to say that uses it: see `certificates`.
+        """
         base = service_url("base_url", DEFAULT_BASE_URL if base_url is None else base_url)
         return cls(
             api_key=_api_key(api_key),
@@ -86,14 +98,13 @@ class Settings:
             project_id=None
             if project_id is None
             else checks.whole_number("project_id", project_id, at_least=1),
-            project_slug=None
-            if project_slug is None
-            else checks.text("project_slug", project_slug),
+            project_slug=None if project_slug is None else _slug(project_slug),
             dashboard_url=dashboard_of(base)
             if dashboard_url is None
             else service_url("dashboard_url", dashboard_url),
             timeouts=Timeouts.of(timeout),
             retry_for=0.0 if retry_for == 0 else checks.number("retry_for", retry_for),
+            ca_bundle=None if ca_bundle is None else checks.line("ca_bundle", ca_bundle),
         )
 
     @property
@@ -106,6 +117,24 @@ class Settings:
         """Whether the service runs on this machine."""
         return is_loopback(urlsplit(self.base_url).hostname or "")
 
+    def certificates(self) -> ssl.SSLContext | None:
+        """Read the bundle; None: the public authorities, or those of the environment, count.
+
+        Raises:
+            InvalidRequestError: It is no file of certificates that can be read here.
+        """
+        if self.ca_bundle is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and has no authority yet
+        try:
+            context.load_verify_locations(cafile=self.ca_bundle)
+        except OSError as error:  # those of TLS are some, too
+            raise InvalidRequestError(
+                f"ca_bundle must be the path of a PEM file with certificates, and "
+                f"{checks.named(self.ca_bundle)} is not: {error.strerror or error}."
+            ) from None
+        return context
+
     def test_run_url(self, run_id: int, project_slug: str) -> str:
         """Return the dashboard page of a run."""
         return f"{self.dashboard_url}/{quote(project_slug, safe='')}/test-runs/{run_id}"
@@ -113,10 +142,17 @@ class Settings:
 
 def _api_key(value: object) -> str:
     """Require a key that can stand in a header. The message never holds it."""
-    key = checks.text("api_key", value)
+    key = Secret(checks.text("api_key", value))
     if not all("!" <= character <= "~" for character in key):
         raise InvalidRequestError(
             "api_key must be visible ASCII characters only; the str given has a space, a line "
             "break or another character that cannot be part of a key."
         )
     return key
+
+
+def _slug(value: object) -> str:
+    slug = checks.line("project_slug", value)
+    if not is_slug(slug):
+        raise InvalidRequestError(f"project_slug must be a part of a path, not {slug!r}.")
+    return slug

@@ -189,7 +189,7 @@ def wait_for_test_run(
         AuthenticationError: The key is not accepted (any more).
         NotFoundError: There is no such run, also after a minute.
     """
-    checks.whole_number("run_id", run_id, at_least=1)
+    run_id = checks.whole_number("run_id", run_id, at_least=1)
     wait = Wait(
         client.with_url(TestRun(id=run_id, state=TestRunState("unknown"))),
         WaitOptions(
@@ -232,7 +232,7 @@ async def await_for_test_run(
     log: Logger = _log,
 ) -> Verdict:
     """Do what `wait_for_test_run` does, with an async client."""
-    checks.whole_number("run_id", run_id, at_least=1)
+    run_id = checks.whole_number("run_id", run_id, at_least=1)
     wait = Wait(
         client.with_url(TestRun(id=run_id, state=TestRunState("unknown"))),
         WaitOptions(

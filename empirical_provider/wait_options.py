@@ -45,7 +45,7 @@ class WaitOptions:
             if value is not None or name != "start_timeout":
                 object.__setattr__(self, name, checks.number(name, value))
         if self.expect_commit is not None:
-            checks.text("expect_commit", self.expect_commit)
+            checks.line("expect_commit", self.expect_commit)
 
     def as_arguments(self) -> dict[str, Any]:
         """Return the options the way `wait_for_test_run` takes them."""
@@ -67,4 +67,4 @@ def commit_to_expect(given: object, build: object = None) -> str | None:
             build.get("commit") if isinstance(build, Mapping) else getattr(build, "commit", None)
         )
         return commit if given else None
-    return checks.text("expect_commit", given)
+    return checks.line("expect_commit", given)

@@ -122,7 +122,7 @@ def _keys(secrets: str | Iterable[str]) -> list[bytes]:
         return [_key("secrets", secrets)]
     return [
         _key(f"secrets[{place}]", each)
-        for place, each in enumerate(checks.list_of_text("secrets", secrets))
+        for place, each in enumerate(checks.list_of_lines("secrets", secrets))
     ]
 
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from empirical_provider.airflow.rendered import refuse_leftovers
 from empirical_provider.airflow.versions import deployment_url
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.trigger_once import TriggerOnce
@@ -92,6 +93,7 @@ def once_for(
         raise InvalidRequestError(
             f"key must name what the run is for, not {str(key)!r}: its template finds nothing."
         )
+    refuse_leftovers({"key": key})
     generation = _generation(ti)
     shared = key is not None and generation <= retries
     return TriggerOnce(

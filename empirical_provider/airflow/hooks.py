@@ -9,6 +9,7 @@ from empirical_provider.airflow import rendered
 from empirical_provider.airflow.provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from empirical_provider.airflow.versions import BaseHook, find, in_async
 from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
+from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
@@ -21,7 +22,8 @@ class EmpiricalHook(BaseHook):
 
     The connection holds the API key in Password, the base URL in Host (empty means
     ``https://dash.empirical.run``) and, as extras, ``project_id``, ``project_slug``,
-    ``dashboard_url``, ``environment`` (the default of the tasks) and ``timeout`` (seconds).
+    ``dashboard_url``, ``environment`` (the default of the tasks), ``timeout`` (seconds) and
+    ``ca_bundle`` (path of a PEM file, wherever tasks and triggers run).
 
     Args:
         empirical_conn_id: Id of the connection; default ``empirical_default``.
@@ -59,14 +61,15 @@ class EmpiricalHook(BaseHook):
         """Return a client for the connection, to be used as a context manager.
 
         Args:
-            **changes: Settings of the client that differ from the connection's.
+            **changes: Settings of the client that differ from the connection's: timeout,
+                retry_for, project_id, project_slug.
 
         Raises:
             InvalidRequestError: The connection is incomplete or has an unknown extra.
         """
         from empirical_provider.client import EmpiricalClient
 
-        return EmpiricalClient(**{**_for_client(self._settings()), **changes})
+        return EmpiricalClient(**{**_for_client(self._settings()), **_changes(changes)})
 
     async def aget_settings(self) -> dict[str, Any]:
         """Return the settings of a client for the connection; they hold the API key.
@@ -80,14 +83,14 @@ class EmpiricalHook(BaseHook):
         """Return an async client for the connection, to be used as a context manager.
 
         Args:
-            **changes: Settings of the client that differ from the connection's.
+            **changes: See `get_conn`.
 
         Raises:
             InvalidRequestError: The connection is incomplete or has an unknown extra.
         """
         from empirical_provider.client import AsyncEmpiricalClient
 
-        return AsyncEmpiricalClient(**{**await self.aget_settings(), **changes})
+        return AsyncEmpiricalClient(**{**await self.aget_settings(), **_changes(changes)})
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the environments, which starts nothing, and say whether that worked."""
@@ -107,10 +110,27 @@ class EmpiricalHook(BaseHook):
     def _settings(self) -> dict[str, Any]:
         """Read the connection, once: on Airflow 3 every look-up is a request."""
         if self._found is None:
-            self._found = self._read(self.get_connection(self.empirical_conn_id))
+            self._found = self._read(_Connection(self.get_connection(self.empirical_conn_id)))
         return self._found
 
-    def _read(self, connection: Any) -> dict[str, Any]:
+    @property
+    def dashboard_url(self) -> str:
+        """Where the connection says that runs are shown.
+
+        Raises:
+            InvalidRequestError: The connection is incomplete or has an unknown extra.
+        """
+        from empirical_provider.addresses import dashboard_of, service_url
+
+        settings = self._settings()
+        given = settings.get("dashboard_url")
+        return (
+            dashboard_of(settings["base_url"])
+            if given is None
+            else service_url("dashboard_url", given)
+        )
+
+    def _read(self, connection: _Connection) -> dict[str, Any]:
         """Turn a connection into settings; whatever it holds that is not known is refused."""
         from empirical_provider import checks
         from empirical_provider.addresses import DEFAULT_BASE_URL
@@ -120,7 +140,7 @@ class EmpiricalHook(BaseHook):
             raise InvalidRequestError(f"{where}: the Password must hold the Empirical API key.")
         extras = {
             name: value
-            for name, value in connection.extra_dejson.items()
+            for name, value in connection.extras.items()
             if value is not None and value != ""  # the form saves fields that were left empty
         }
         checks.known_keys(f"{where}, extra,", extras, list(CONNECTION_FIELDS))
@@ -130,12 +150,29 @@ class EmpiricalHook(BaseHook):
         return {
             **extras,
             "api_key": connection.password,
-            "base_url": _base_url(connection) or DEFAULT_BASE_URL,
+            "base_url": connection.base_url or DEFAULT_BASE_URL,
         }
+
+
+class _Connection:
+    """What is used of a connection. Airflow's own shows the password in its repr."""
+
+    def __init__(self, connection: Any) -> None:
+        self.password = hide(connection.password)
+        self.base_url = _base_url(connection)
+        self.extras: Mapping[str, Any] = connection.extra_dejson
 
 
 def _for_client(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "environment"}
+
+
+def _changes(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    from empirical_provider import checks
+    from empirical_provider.settings import CHANGEABLE
+
+    checks.known_keys("get_conn", changes, CHANGEABLE)
+    return changes
 
 
 def _base_url(connection: Any) -> str:

@@ -64,6 +64,7 @@ class EmpiricalPreflightOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002  # the host's signature
         """Check, and return what was found."""
         from empirical_provider.airflow.hooks import EmpiricalHook
+        from empirical_provider.airflow.rendered import refuse_leftovers
         from empirical_provider.preflighting import preflight
         from empirical_provider.request import TestRunRequest
 
@@ -72,6 +73,7 @@ class EmpiricalPreflightOperator(BaseOperator):
             fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
             if fields["environment"] is None:
                 fields["environment"] = hook.default_environment
+            refuse_leftovers(fields)
             request = TestRunRequest(**fields)
             with hook.get_conn() as client:
                 report = preflight(client, request)

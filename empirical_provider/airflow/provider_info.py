@@ -36,6 +36,11 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Seconds one request may take; default: 60 to start a run, 15 otherwise.",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
     },
+    "ca_bundle": {
+        "label": "CA bundle",
+        "description": "Path of a PEM file with the authorities to trust instead of public ones.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 """The connection's extras. No others are accepted; the hook's form for older Airflows is made of
 these, too."""

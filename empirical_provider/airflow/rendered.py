@@ -9,9 +9,19 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.hiding import hidden_overrides
 
-__all__ = ["REQUEST_FIELDS", "HiddenValues", "as_boolean", "as_integer", "as_number", "as_run_id"]
+__all__ = [
+    "REQUEST_FIELDS",
+    "HiddenValues",
+    "as_boolean",
+    "as_integer",
+    "as_number",
+    "as_run_id",
+    "refuse_leftovers",
+]
 
 REQUEST_FIELDS = (
     "environment",
@@ -29,9 +39,44 @@ REQUEST_FIELDS = (
 """The fields of a request, all of which an operator takes as templates."""
 
 
+_FREE_TEXT = ("metadata", "environment_variables_overrides")
+"""Fields whose values may be any text: a commit message, or a template for the application."""
+
+
+def refuse_leftovers(fields: Mapping[str, Any]) -> None:
+    """Refuse what a template leaves behind that was not rendered, or that has found nothing.
+
+    Raises:
+        InvalidRequestError: A text holds ``{{`` or ``{%``, or is "None"; the message names it.
+    """
+    for name, value in fields.items():
+        given = [] if value is None or name in _FREE_TEXT else _texts(name, value)
+        for where, text in given:
+            if "{{" in text or "{%" in text:
+                raise InvalidRequestError(
+                    f"{where} holds a template that was not rendered: '{{{{' or '{{%' stands in it."
+                )
+            if text.strip() == "None":
+                raise InvalidRequestError(
+                    f"{where} is the text 'None': its template finds nothing."
+                )
+
+
+def _texts(where: str, value: Any) -> Iterable[tuple[str, str]]:
+    """Give the texts in a field, with the place where each stands."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(f"{where}.{key}", each)
+    elif isinstance(value, (list, tuple)):
+        for place, each in enumerate(value):
+            yield from _texts(f"{where}[{place}]", each)
+
+
 def as_integer(value: Any) -> Any:
     """Return the integer that a text holds, else the value as it is."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value) else value
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else value
 
 
 def as_run_id(value: Any) -> int:
@@ -40,18 +85,12 @@ def as_run_id(value: Any) -> int:
     Raises:
         InvalidRequestError: It is neither; an empty template or "None" is the usual case.
     """
-    run_id = as_integer(value)
-    if not isinstance(run_id, int) or isinstance(run_id, bool) or run_id < 1:
-        raise InvalidRequestError(
-            f"test_run_id must be the id of a test run, a whole number of at least 1, "
-            f"not {str(value)[:50]!r} ({type(value).__name__})."
-        )
-    return run_id
+    return checks.run_id("test_run_id", value)
 
 
 def as_number(value: Any) -> Any:
     """Return the number that a text holds, else the value as it is."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
         return float(value)
     return value
 
@@ -70,7 +109,7 @@ class HiddenValues:
     """
 
     def __init__(self, values: Any) -> None:
-        self.values = values
+        self.values = hidden_overrides(values)
 
     def serialize(self) -> dict[str, str]:
         """Return what Airflow stores and shows."""
@@ -99,4 +138,4 @@ class HiddenValues:
             found = [each.get("value") for each in self.values if isinstance(each, Mapping)]
         else:
             found = [self.values]
-        return [each for each in found if isinstance(each, str) and each]
+        return [str(each) for each in found if isinstance(each, str) and each]

@@ -10,8 +10,10 @@ from empirical_provider.airflow.rendered import (
     HiddenValues,
     as_boolean,
     as_integer,
+    refuse_leftovers,
 )
 from empirical_provider.airflow.versions import task_url
+from empirical_provider.hiding import hidden_overrides
 from empirical_provider.request import TestRunRequest
 
 if TYPE_CHECKING:
@@ -32,14 +34,17 @@ def request_of(
     fields: dict[str, Any] = {name: getattr(task, name) for name in REQUEST_FIELDS}
     if fields["environment"] is None:
         fields["environment"] = hook.default_environment
-    overrides = fields["environment_variables_overrides"]
-    if isinstance(overrides, HiddenValues):
-        fields["environment_variables_overrides"] = overrides.values
+    fields["environment_variables_overrides"] = _hidden(task.environment_variables_overrides)
+    refuse_leftovers(fields)
     fields["total_shards"] = as_integer(fields["total_shards"])
     fields["send_notifications"] = as_boolean(fields["send_notifications"])
     if task.add_context_metadata and isinstance(task.metadata or {}, Mapping):
         fields["metadata"] = {**_origin(context), **(task.metadata or {})}
     return TestRunRequest(**fields)
+
+
+def _hidden(overrides: Any) -> Any:
+    return overrides.values if isinstance(overrides, HiddenValues) else hidden_overrides(overrides)
 
 
 def _origin(context: Any) -> dict[str, str | int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
+from rich.text import Text
 
 import empirical_provider
 from empirical_provider.cli.console import Shown
@@ -22,6 +23,7 @@ from empirical_provider.cli.options import (
     options,
     request_of,
     requesting,
+    run_id,
     waiting,
     waiting_of,
 )
@@ -38,8 +40,8 @@ from empirical_provider.wait import wait_for_test_run
 
 __all__ = ["main"]
 
-_SETTINGS = ("base_url", "project_id", "project_slug", "retry_for")
-_RUN_ID = click.argument("test_run_id", type=click.IntRange(min=1))
+_SETTINGS = ("base_url", "project_id", "project_slug", "retry_for", "ca_bundle")
+_RUN_ID = click.argument("test_run_id", callback=run_id)
 _JUNIT = click.option(
     "--junit",
     metavar="FILE",
@@ -217,7 +219,8 @@ def _judged(
     with shown.err.status(f"Waiting for test run {test_run_id}") as status:
 
         def on_progress(test_run: TestRun) -> None:
-            status.update(f"Test run {test_run.id} is {test_run.state} {test_run.url or ''}")
+            told = f"Test run {test_run.id} is {test_run.state} {test_run.url or ''}"
+            status.update(Text(told))  # no markup: its words are the service's
 
         verdict = wait_for_test_run(
             client, test_run_id, on_progress=on_progress, sleep=watch.sleep, **how

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
+from empirical_provider import checks
 from empirical_provider.cli.ci import origin
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import Decision, Outcome
 from empirical_provider.request import Build, TestRunRequest
 from empirical_provider.wait_options import WaitOptions, commit_to_expect
 
-__all__ = ["connection", "options", "request_of", "requesting", "waiting", "waiting_of"]
+__all__ = ["connection", "options", "request_of", "requesting", "run_id", "waiting", "waiting_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
+
+
+def run_id(_context: click.Context, _parameter: click.Parameter, given: str) -> int:
+    """Read the id of a test run as the hosts do: its digits and nothing else."""
+    try:
+        return checks.run_id("test_run_id", given)
+    except InvalidRequestError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def options(*all_of_them: Option) -> Callable[[F], F]:
@@ -43,6 +53,9 @@ connection = options(
         default=60.0,
         show_default=True,
         help="Seconds for which a request that could not be sent is tried again.",
+    ),
+    click.option(
+        "--ca-bundle", metavar="FILE", help="PEM file with authorities to trust, not public ones."
     ),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
 )
@@ -176,7 +189,7 @@ def _scalar(value: str) -> str | int | bool:
     """Read the numbers and the flag of a policy; all else are words."""
     if value in {"true", "false"}:
         return value == "true"
-    return int(value) if value.isdecimal() else value
+    return int(value) if re.fullmatch("[0-9]{1,15}", value) else value
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -26,9 +25,7 @@ def run_id_of(value: object) -> int:
     Raises:
         InvalidRequestError: It is something else.
     """
-    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,17}", value):
-        return int(value)
-    return checks.whole_number("test_run_id", value, at_least=1)
+    return checks.run_id("test_run_id", value)
 
 
 def request_of(arguments: Mapping[str, Any]) -> TestRunRequest:

@@ -16,6 +16,7 @@ from prefect import get_client
 from prefect.logging.loggers import flow_run_logger
 
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
+from empirical_provider.prefect.arguments import run_id_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.showing import RUN
 
@@ -149,7 +150,7 @@ async def cancel_test_runs_on_cancellation(
             continue
         try:
             credentials = await EmpiricalCredentials.aload(str(block))
-            await _acancel_unfinished(credentials, int(run_id), log)
+            await _acancel_unfinished(credentials, run_id_of(run_id), log)
         except Exception as error:  # noqa: BLE001  # the other runs must be cancelled too
             log.warning("Empirical test run %s could not be cancelled: %s", run_id, error)
 

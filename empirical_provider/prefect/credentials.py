@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from empirical_provider import checks
 from empirical_provider.addresses import DEFAULT_BASE_URL
+from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
@@ -49,6 +50,8 @@ class EmpiricalCredentials(CredentialsBlock):
         dashboard_url: Where runs are shown; default: derived from ``base_url``.
         timeout: Seconds one request may take; default 5 to connect, 60 to start a run, 15 for
             the rest.
+        ca_bundle: Path of a PEM file with the authorities to trust instead of the public ones. It
+            has to be there where the block is used, not where it is saved.
 
     Raises:
         pydantic.ValidationError: A value is not valid, or a field is not known. The message never
@@ -103,6 +106,14 @@ class EmpiricalCredentials(CredentialsBlock):
             "15 for the rest."
         ),
     )
+    ca_bundle: str | None = Field(
+        default=None,
+        title="CA Bundle",
+        description=(
+            "Path of a PEM file with the authorities to trust, wherever flows run; the public "
+            "ones if left empty."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -119,13 +130,20 @@ class EmpiricalCredentials(CredentialsBlock):
     def _client_options(self) -> dict[str, Any]:
         """Return what both clients are made from; nothing is left for them to find elsewhere."""
         return {
-            "api_key": self.api_key.get_secret_value(),
+            "api_key": hide(self.api_key.get_secret_value()),
             "base_url": self.base_url or DEFAULT_BASE_URL,
             "project_id": self.project_id,
             "project_slug": self.project_slug or None,  # a form gives an empty text for none
             "dashboard_url": self.dashboard_url or None,
             "timeout": self.timeout,
+            "ca_bundle": self.ca_bundle or None,
         }
+
+    def _changed(self, changes: dict[str, Any]) -> dict[str, Any]:
+        from empirical_provider.settings import CHANGEABLE
+
+        checks.known_keys("get_client", changes, CHANGEABLE)
+        return {**self._client_options(), **changes}
 
     @property
     def saved_name(self) -> str | None:
@@ -136,14 +154,18 @@ class EmpiricalCredentials(CredentialsBlock):
         """Return a new client, for use in a ``with`` statement.
 
         Args:
-            **changes: Settings of the client, such as ``retry_for``, that differ from the block's.
+            **changes: Settings of the client that differ from the block's: timeout, retry_for,
+                project_id, project_slug.
+
+        Raises:
+            InvalidRequestError: It is none of those, or its value is not valid.
         """
         from empirical_provider.client import EmpiricalClient  # light until used
 
-        return EmpiricalClient(**{**self._client_options(), **changes})
+        return EmpiricalClient(**self._changed(changes))
 
     def get_async_client(self, **changes: Any) -> AsyncEmpiricalClient:
         """Return a new async client, for use in an ``async with`` statement; see `get_client`."""
         from empirical_provider.client import AsyncEmpiricalClient  # as above
 
-        return AsyncEmpiricalClient(**{**self._client_options(), **changes})
+        return AsyncEmpiricalClient(**self._changed(changes))

@@ -13,6 +13,7 @@ from prefect.blocks.abstract import JobBlock
 from pydantic import ConfigDict, Field, HttpUrl, model_validator
 
 from empirical_provider import checks
+from empirical_provider.hiding import hidden_overrides
 from empirical_provider.prefect.arguments import run_id_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials, known_fields_only
 from empirical_provider.prefect.job_run import EmpiricalTestJobRun
@@ -107,9 +108,9 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
     def _refuse_bad_values(self) -> Self:
         from empirical_provider.wait_options import WaitOptions
 
-        checks.text("environment", self.environment)
+        checks.line("environment", self.environment)
         if self.tags:  # a form gives an empty list for none
-            checks.list_of_text("tags", self.tags)
+            checks.list_of_lines("tags", self.tags)
         WaitOptions(**self._waiting())
         return self
 
@@ -166,12 +167,14 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         """
         from empirical_provider.prefect.tasks import trigger_test_run
 
+        changes = _hidden(changes)
         return self._started(trigger_test_run(**self._request(changes)), changes)
 
     async def atrigger(self, **changes: Any) -> EmpiricalTestJobRun:
         """Do what `trigger` does, for use with ``await``."""
         from empirical_provider.prefect.tasks import atrigger_test_run
 
+        changes = _hidden(changes)
         return self._started(await atrigger_test_run(**self._request(changes)), changes)
 
     def attach(self, run_id: int | str) -> EmpiricalTestJobRun:
@@ -193,3 +196,8 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         async with self.credentials.get_async_client() as client:
             run = await client.get_test_run(run_id_of(run_id))
         return self._handle(run.id, run.url)
+
+
+def _hidden(changes: dict[str, Any]) -> dict[str, Any]:
+    name = "environment_variables_overrides"
+    return {**changes, name: hidden_overrides(changes[name])} if name in changes else changes

@@ -9,13 +9,17 @@ if TYPE_CHECKING:
     from empirical_provider.models import TestRun
     from empirical_provider.verdict import Verdict
 
-__all__ = ["markdown", "progress"]
+__all__ = ["markdown", "plain", "progress"]
 
 _STEPS = {"pending": 0.0, "queued": 0.0, "started": 50.0, "cancelling": 50.0}
 """How far a run is in its life, in percent: the service does not tell how many tests are done."""
 
 _ROWS = ("environment", "branch", "commit", "error_code")
 """What else is told of a run, where it is known."""
+
+
+_BARE_LINK = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\S)(?=@)", re.IGNORECASE)
+"""Where a reader of markdown that makes links of bare addresses must not read on."""
 
 
 def markdown(verdict: Verdict) -> str:
@@ -33,15 +37,15 @@ def markdown(verdict: Verdict) -> str:
     summary = verdict.summary.removesuffix(f" {verdict.url}")
     link = [f"[Open the test run]({_address(verdict.url)})", ""] if verdict.url else []
     more = verdict.failed_tests_total - len(verdict.failed_tests)
-    failed = [f"- {_plain(name)}" for name in verdict.failed_tests]
+    failed = [f"- {plain(name)}" for name in verdict.failed_tests]
     return "\n".join(
         [
-            f"## {_plain(summary)}",
+            f"## {plain(summary)}",
             "",
             *link,
             "| | |",
             "| --- | --- |",
-            *(f"| {name} | {_plain(str(value))} |" for name, value in rows),
+            *(f"| {name} | {plain(str(value))} |" for name, value in rows),
             *(["", "### Failed tests", "", *failed] if failed else []),
             *([f"- and {more} more"] if more else []),
             "",
@@ -58,20 +62,21 @@ def progress(run: TestRun, before: float = 0.0) -> tuple[float, str]:
     """
     name = f"Empirical test run {run.id}"
     named = f"[{name}]({_address(run.url)})" if run.url else name
-    where = f" in {_plain(run.environment)}" if run.environment else ""
+    where = f" in {plain(run.environment)}" if run.environment else ""
     told = (
-        f"{named}{where} is {_plain(str(run.state))}. How many of its tests are done is not known: "
+        f"{named}{where} is {plain(str(run.state))}. How many of its tests are done is not known: "
         f"0 % is waiting to start, 50 % running, 100 % over, whatever became of it."
     )
     return 100.0 if run.state.is_terminal else _STEPS.get(str(run.state), before), told
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Make text of others mean only itself: no markdown, no HTML, one line.
 
-    With backslashes: the older of Prefect's two UIs shows entities as they are written.
+    With backslashes: the older of Prefect's two UIs shows entities as they are written. Those do
+    not keep a bare address from becoming a link; a character that nobody sees does.
     """
-    line = " ".join(text.split())
+    line = _BARE_LINK.sub("\N{WORD JOINER}", " ".join(text.split()))
     return re.sub(r"([!\"#$&()*+<=>?@\[\\\]^_`{|}~])", r"\\\1", line)
 
 

@@ -19,6 +19,7 @@ from empirical_provider.exceptions import (
     TestsFailedError,
     WaitTimedOutError,
 )
+from empirical_provider.hiding import hidden_overrides
 from empirical_provider.prefect.arguments import waiting_of
 from empirical_provider.prefect.calls import flow_run_here
 from empirical_provider.prefect.cancelling import aguarded, guarded
@@ -119,6 +120,7 @@ def run_tests(
             ``key`` a retry goes on with the run, and writes it.
         EmpiricalError: Whatever else `trigger_test_run` and `wait_for_test_run` raise.
     """
+    environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     check_report_path(report_path)
@@ -157,6 +159,7 @@ async def arun_tests(
     report_path: Destination | None = None,
 ) -> dict[str, Any]:
     """Do what `run_tests` does, for use with ``await`` in an async flow."""
+    environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     await acheck_report_path(report_path)

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from prefect import get_client
 from prefect.context import TaskRunContext
 
-from empirical_provider.prefect.report import markdown, progress
+from empirical_provider.prefect.report import markdown, plain, progress
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -216,7 +216,7 @@ def _link(run: TestRun) -> dict[str, Any]:
         "key": "empirical-test-run",
         "link": run.url,
         "link_text": f"Empirical test run {run.id}",
-        "description": f"Test run in the environment {run.environment}.",
+        "description": f"Test run in the environment {plain(run.environment or '?')}.",
     }
 
 

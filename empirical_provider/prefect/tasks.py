@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from pydantic import SecretStr
 
 from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.hiding import hidden_overrides
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.job import AfterRed
 from empirical_provider.prefect.starting import astart, start
@@ -139,6 +140,7 @@ def trigger_test_run(
         TriggerOutcomeUnknownError: The run may have been started, or not.
         EmpiricalError: Any other error of the tree: nothing was started.
     """
+    environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     return start(locals(), cancel=key is None).as_dict()
 
 
@@ -164,4 +166,5 @@ async def atrigger_test_run(
     policy: Policy | None = None,
 ) -> dict[str, Any]:
     """Do what `trigger_test_run` does, for use with ``await`` in an async flow."""
+    environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     return (await astart(locals(), cancel=key is None)).as_dict()

@@ -107,7 +107,7 @@ def test_the_filters_of_the_list_arrive(empirical: Emulator, ask: Twin) -> None:
         ({"per_page": 0}, "per_page must be at least 1"),
         ({"state": "done"}, "state must be pending or queued"),
         ({"result": "green"}, "result must be passed or failed"),
-        ({"environment_ids": ["1"]}, "environment_ids must be an integer"),
+        ({"environment_ids": ["1"]}, r"environment_ids\[0\] must be an integer"),
         ({"interval_in_days": 0}, "interval_in_days must be at least 1"),
         ({"branch": ""}, "branch must be a non-empty string"),
     ],

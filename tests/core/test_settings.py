@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
 
 from empirical_provider import EmpiricalClient, InvalidRequestError, Timeouts
+from empirical_provider.base_client import settings_of
 
 
 def settings(**given: Any) -> Any:
@@ -23,6 +25,13 @@ def settings(**given: Any) -> Any:
         ("http://127.0.0.1:8321", "http://127.0.0.1:8321", "http://127.0.0.1:8321"),
         ("http://localhost:8321", "http://localhost:8321", "http://localhost:8321"),
         ("http://[::1]:8321", "http://[::1]:8321", "http://[::1]:8321"),
+        ("HTTP://LOCALHOST:8321", "http://LOCALHOST:8321", "http://LOCALHOST:8321"),
+        (
+            "HttpS://xn--dsh-7ka.example",
+            "https://xn--dsh-7ka.example",
+            "https://xn--dsh-7ka.example",
+        ),
+        ("https://127.0.0.1.evil.example", *["https://127.0.0.1.evil.example"] * 2),
     ],
 )
 def test_base_urls_and_their_dashboards(given: str | None, base: str, dashboard: str) -> None:
@@ -43,15 +52,61 @@ def test_base_urls_and_their_dashboards(given: str | None, base: str, dashboard:
         ("base_url", "dash.empirical.run", "must be an http or https URL"),
         ("base_url", "file:///etc/passwd", "must be an http or https URL"),
         ("base_url", 5, "must be a non-empty string, not int"),
+        ("base_url", "https://dash.empirical.run@evil.example", "must not hold credentials"),
+        ("base_url", "https://@evil.example", "must not hold credentials"),
+        ("base_url", "https://:@evil.example", "must not hold credentials"),
+        ("base_url", "https://dash.empirical.run\\@evil.example", "must not hold credentials"),
+        ("base_url", "https://dash.empirical.run\\.evil.example", "plain address of ASCII"),
+        ("base_url", "https:\\\\evil.example", "must be an http or https URL"),
+        ("base_url", "http://localhost.evil.example", "must use https"),
+        ("base_url", "http://localhost.", "must use https"),
+        ("base_url", "http://[::ffff:127.0.0.1]:8321", "must use https"),
+        ("base_url", "http://[::1%lo]:8321", "plain address of ASCII"),
+        ("base_url", "http://[::1%25lo]:8321", "plain address of ASCII"),
+        ("base_url", "http://0x7f.1", "must use https"),
+        ("base_url", "http://127.1", "must use https"),
+        ("base_url", "http://2130706433", "must use https"),
+        ("base_url", "http://0.0.0.0", "must use https"),
+        ("base_url", "HTTP://dash.empirical.run", "must use https"),
+        ("base_url", "//dash.empirical.run", "must be an http or https URL"),
+        ("base_url", "https:dash.empirical.run", "must be an http or https URL"),
+        ("base_url", "https:///dash.empirical.run", "must be an http or https URL"),
+        ("base_url", "https://d\u0430sh.empirical.run", "plain address of ASCII"),
+        ("base_url", "https://dash.empirical\u3002run", "plain address of ASCII"),
+        ("base_url", "https://dash.empirical.run\uff0fevil", "must be an http or https URL"),
+        ("base_url", "https://\uff44ash.empirical.run", "plain address of ASCII"),
+        ("base_url", "https://dash%2eempirical.run", "plain address of ASCII"),
+        ("base_url", "https://dash.empirical.run/a/../b", "without '.' and '..'"),
+        ("base_url", "https://dash.empirical.run/%2e%2E/b", "without '.' and '..'"),
+        ("base_url", "https://dash.empirical.run:0", "plain address of ASCII"),
+        ("base_url", "https://dash.empirical.run:\u0664", "no port number"),
+        ("base_url", "https://dash.empirical.run:-1", "no port number"),
+        ("base_url", "https://dash.empirical.run;x=1", "plain address of ASCII"),
+        ("base_url", "\x00https://dash.empirical.run", "one line without control characters"),
+        ("base_url", "https://dash.empirical.run/\r\nX: y", "one line without control characters"),
+        ("base_url", "https://dash.empirical.run/\ud800", "half of a surrogate pair"),
         ("dashboard_url", "javascript:alert(1)", "must be an http or https URL"),
         ("dashboard_url", "http://elsewhere.example", "must use https"),
         ("api_key", "", "must be a non-empty string, not an empty str"),
         ("api_key", "two words", "visible ASCII"),
         ("api_key", "key\r\nX: y", "visible ASCII"),
         ("api_key", "schlüssel", "visible ASCII"),
+        ("api_key", "key\x00", "visible ASCII"),
+        ("api_key", "key\x7f", "visible ASCII"),
+        ("api_key", "\ud800", "half of a surrogate pair"),
+        ("api_key", b"key", "must be a non-empty string, not bytes"),
         ("project_id", 0, "must be at least 1"),
         ("project_id", "7", "must be an integer"),
         ("project_slug", " ", "must be a non-empty string, not a blank str"),
+        ("project_slug", ".", "must be a part of a path, not '.'"),
+        ("project_slug", "..", "must be a part of a path, not '..'"),
+        ("project_slug", "a\nb", "one line without control characters"),
+        ("project_slug", "\udfff", "half of a surrogate pair"),
+        ("ca_bundle", "", "must be a non-empty string, not an empty str"),
+        ("ca_bundle", False, "must be a non-empty string, not bool"),
+        ("ca_bundle", "a\x00b", "one line without control characters"),
+        ("timeout", 10**400, "must be at most 1000000000 seconds, not a far larger one"),
+        ("retry_for", 10**400, "must be at most 1000000000 seconds"),
         ("timeout", 0, "must be a number above 0"),
         ("timeout", float("inf"), "must be a number above 0"),
         ("timeout", "5", "must be a number above 0, not str"),
@@ -66,7 +121,7 @@ def test_bad_settings_are_refused_by_name(field: str, value: Any, message: str) 
         settings(**{field: value})
     assert field in str(error.value)
     if field == "api_key" and value:
-        assert value not in str(error.value)
+        assert str(value) not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +159,47 @@ def test_a_missing_key_says_where_keys_come_from(monkeypatch: pytest.MonkeyPatch
 def test_settings_show_no_key() -> None:
     """The repr of the settings leaves the key out."""
     assert "hush" not in repr(settings(api_key="hush"))
+
+
+@pytest.mark.parametrize(
+    ("slug", "part"),
+    [
+        ("../../evil", "..%2F..%2Fevil"),
+        ("javascript:alert(1)", "javascript%3Aalert%281%29"),
+        ("//evil.example", "%2F%2Fevil.example"),
+        ("\\\\evil.example", "%5C%5Cevil.example"),
+        ("a b", "a%20b"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("\u202e日本", "%E2%80%AE%E6%97%A5%E6%9C%AC"),
+        ("<script>", "%3Cscript%3E"),
+        ("%2e%2e", "%252e%252e"),
+    ],
+)
+def test_a_link_stays_below_the_dashboard(slug: str, part: str) -> None:
+    """Whatever the project is called by the service, its slug is one quoted part of the link."""
+    made = settings(base_url="https://proxy.example/emp")
+    link = f"https://proxy.example/emp/{part}/test-runs/5"
+    assert made.test_run_url(5, slug) == link
+
+
+@pytest.mark.parametrize("variable", ["PYTHONHTTPSVERIFY", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_certificates_are_verified_whatever_is_set(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No variable that turns verification off elsewhere, and no argument, does so here."""
+    monkeypatch.setenv(variable, "0" if variable == "PYTHONHTTPSVERIFY" else "")
+    with EmpiricalClient(api_key="k") as client:
+        context = client._http._transport._pool._ssl_context
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
+    for name in ("verify", "cert", "proxy", "proxies", "follow_redirects", "transport"):
+        with pytest.raises(TypeError):
+            EmpiricalClient(api_key="k", **{name: False})
+
+
+def test_the_bundle_is_read_where_it_is_used() -> None:
+    """Settings may name a file of another machine: only a client has to find it."""
+    made = settings_of(api_key="k", ca_bundle="/etc/of/another/machine.pem")
+    assert made.ca_bundle == "/etc/of/another/machine.pem"
+    with pytest.raises(InvalidRequestError, match=r"ca_bundle .*machine.pem.*No such file"):
+        settings(ca_bundle=made.ca_bundle)

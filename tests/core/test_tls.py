@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from empirical_provider import NotSentError
+from empirical_provider import InvalidRequestError, NotSentError
 
 if TYPE_CHECKING:
+    from empirical_provider.emulator import Emulator
     from tests.core.conftest import Twin
 
 
@@ -62,3 +63,55 @@ def test_an_authority_of_the_environment_is_trusted(
     authority.cert_pem.write_to_path(str(trusted))
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     assert ask("list_environments") == []
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+def test_a_bundle_is_trusted(url: str, bundle: Path, ask: Twin) -> None:
+    """An authority of the bundle counts, and nothing of the environment is needed for that."""
+    ask.settings |= {"base_url": url, "retry_for": 0, "ca_bundle": str(bundle)}
+    assert ask("list_environments") == []
+
+
+def test_a_bundle_takes_the_place_of_all_other_authorities(
+    url: str, bundle: Path, ask: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the environment trusts does not count beside a bundle that lacks it."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    ask.settings |= {"base_url": url, "retry_for": 0, "ca_bundle": str(other)}
+    with pytest.raises(NotSentError, match="certificate"):
+        ask("list_environments")
+
+
+def test_the_name_is_verified_with_a_bundle_too(url: str, bundle: Path, ask: Twin) -> None:
+    """A certificate of the bundle's authority for another name is not accepted."""
+    other_name = url.replace("localhost", "127.0.0.1")
+    ask.settings |= {"base_url": other_name, "retry_for": 0, "ca_bundle": str(bundle)}
+    with pytest.raises(NotSentError, match="certificate"):
+        ask("list_environments")
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "key", "broken"])
+def test_a_bad_bundle_is_refused_before_anything_is_sent(
+    kind: str, authority: trustme.CA, bundle: Path, ask: Twin, empirical: Emulator
+) -> None:
+    """What is no file of certificates is refused by name when a client is made, even for http."""
+    if kind == "missing":
+        bundle.unlink()
+    elif kind == "key":
+        bundle.write_bytes(authority.private_key_pem.bytes())
+    elif kind == "broken":
+        bundle.write_bytes(authority.cert_pem.bytes().replace(b"M", b"%"))
+    else:
+        bundle.write_text({"text": "no certificate", "empty": ""}.get(kind, ""))
+    ask.settings["ca_bundle"] = str(bundle.parent if kind == "folder" else bundle)
+    with pytest.raises(InvalidRequestError, match="ca_bundle must be the path of a PEM file"):
+        ask("list_environments")
+    assert empirical.requests == []

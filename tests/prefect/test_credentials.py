@@ -48,6 +48,7 @@ def test_the_names_that_users_databases_hold_are_pinned() -> None:
         "project_slug",
         "dashboard_url",
         "timeout",
+        "ca_bundle",
     ]
 
 
@@ -106,6 +107,7 @@ def test_a_saved_block_loads_with_every_field(load: str) -> None:
         project_slug="acme",
         dashboard_url="https://empirical.run",
         timeout=3.5,
+        ca_bundle="/etc/of/the/worker.pem",
     )
     saved.save("full", overwrite=True)
 
@@ -188,7 +190,7 @@ def test_what_is_left_empty_has_our_default(
     """The environment of the process does not change what a block means; '' is a form's None."""
     monkeypatch.setenv("EMPIRICAL_BASE_URL", "https://elsewhere.example.com")
     block = EmpiricalCredentials(
-        api_key=KEY, base_url=empty, project_slug=empty, dashboard_url=empty
+        api_key=KEY, base_url=empty, project_slug=empty, dashboard_url=empty, ca_bundle=empty
     )
 
     with block.get_client() as client:

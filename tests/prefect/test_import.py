@@ -26,6 +26,7 @@ def test_the_import_is_light() -> None:
         "empirical_provider.addresses",
         "empirical_provider.checks",
         "empirical_provider.exceptions",
+        "empirical_provider.hiding",
         "empirical_provider.prefect",
         "empirical_provider.prefect.arguments",
         "empirical_provider.prefect.credentials",

@@ -50,6 +50,7 @@ EXTRA = {
     "Request timeout (s)": (
         "Seconds one request may take; default: 60 to start a run, 15 otherwise."
     ),
+    "CA bundle": "Path of a PEM file with the authorities to trust instead of public ones.",
 }
 
 

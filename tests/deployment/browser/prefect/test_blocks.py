@@ -23,7 +23,15 @@ pytestmark = pytest.mark.timeout(300)  # the first one has the host started
 UIS = {"v1": "", "v2": "/v2"}
 """Where Prefect's two browser interfaces are. The first is the one that opens by itself."""
 
-CREDENTIALS = ["Api Key", "Base URL", "Project ID", "Project Slug", "Dashboard URL", "Timeout"]
+CREDENTIALS = [
+    "Api Key",
+    "Base URL",
+    "Project ID",
+    "Project Slug",
+    "Dashboard URL",
+    "Timeout",
+    "CA Bundle",
+]
 JOB = [
     "EmpiricalCredentials",
     "Environment",
