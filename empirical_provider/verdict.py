@@ -2,7 +2,7 @@
 
 The service documents no rule for "passed"; this is the one that its own tests go by: the run has
 ``ended``, and no failure is left after snoozing. Where counts are missing, the stricter reading of
-what is there holds.
+what is there holds; where they cannot be true, nothing is passed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from empirical_provider import exceptions
+from empirical_provider.credibility import COUNTS, incredible
 from empirical_provider.exceptions import GateClosedError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Decision, GatePolicy, Outcome
@@ -199,6 +200,9 @@ def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
         return Outcome.ERROR, "it ended, but does not tell how many tests failed."
     if failures > 0:
         return Outcome.FAILED, f"{failures} of {total} failed."
+    wrong = incredible({name: getattr(run, name) for name in COUNTS}, run.tests)
+    if wrong is not None:  # no answer that `get_test_run` has read: it refuses those
+        return Outcome.ERROR, f"it ended, but {wrong}."
     if total < policy.min_tests:
         return Outcome.NO_TESTS, f"{total} ran, and at least {policy.min_tests} must."
     if policy.max_flaky is not None:
