@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from empirical_provider import decoding, redaction
 from empirical_provider import exceptions as errors
 from empirical_provider.answers import Refused, Unreadable
 from empirical_provider.endpoints import Call
@@ -32,7 +33,8 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
 _MOST_OF_A_REFUSAL = 64 * 1024
 _LONGEST_QUOTE = 500
-_SHORT = 4
+_NO_WORD = 8
+"""Characters from which on a secret in a result is no chance: a word such as "main" stays."""
 
 _WRONG_PLACE = "Check that the base URL is Empirical's and that no proxy answers in its place."
 
@@ -122,7 +124,7 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
     if not 200 <= answer.status < 300:  # noqa: PLR2004
         raise _refusal(story, answer)
     try:
-        return call.read(_json(answer.body))
+        return call.read(decoding.from_json(answer.body, _kept_out(settings, call)))
     except Refused as refused:
         raise story.error(
             errors.TriggerRejectedError,
@@ -131,7 +133,8 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
             status=answer.status,
             run_id=refused.run.id if refused.run else None,
         ) from refused
-    except Unreadable as cause:
+    except Unreadable as unread:
+        cause = unread.with_traceback(None)  # its frames hold all that was read
         what_came = f"answered {answer.status}, but {cause}: {story.quote(answer.body)}"
         unreadable = errors.UnreadableAnswerError
         error = story.unclear(unreadable, what_came, _WRONG_PLACE, cause, status=answer.status)
@@ -237,26 +240,17 @@ class _Story:
 
     def clean(self, words: str) -> str:
         """Take out the key and the override values, line breaks and control characters."""
-        for secret in sorted((self.settings.api_key, *self.call.secrets), key=len, reverse=True):
-            for form in {secret, json.dumps(secret)[1:-1]} - {""}:
-                # A value such as "1" would riddle every number: a short one goes only as a word.
-                words = (
-                    re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "***", words)
-                    if len(form) < _SHORT
-                    else words.replace(form, "***")
-                )
-        printable = (character if character.isprintable() else " " for character in words)
-        return " ".join("".join(printable).split())
+        return redaction.one_line(words, (self.settings.api_key, *self.call.secrets))
 
 
-def _json(body: bytes) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)  # NaN and Infinity are no JSON
+def _kept_out(settings: Settings, call: Call[Any]) -> list[str]:
+    """Return the secrets that no result may say, should the service say them back.
 
-    try:
-        return json.loads(body.decode("utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError):
-        raise Unreadable("the body is not JSON") from None
+    What the request also says openly, such as the name of a branch, is no secret; nor is a word.
+    """
+    openly = json.dumps({**(call.body or {}), "environment_variables_overrides": None}).encode()
+    hidden = [each for each in call.secrets if not redaction.says(openly, [each])]
+    return [each for each in (settings.api_key, *hidden) if len(each) >= _NO_WORD]
 
 
 def _words(body: bytes) -> str:
@@ -287,6 +281,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 def _date(value: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a zone hours without end away
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
