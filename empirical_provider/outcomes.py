@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """A larger answer is not read."""
 
+_SPOKEN = ("HTTP/1.0", "HTTP/1.1")
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
 _MOST_OF_A_REFUSAL = 64 * 1024
 _LONGEST_QUOTE = 500
@@ -85,17 +85,18 @@ class Answer:
 
 
 class Body:
-    """Collects the body of one answer within its limits of size and time.
+    """Collects the body of one answer within its limit of size.
 
     Of an answer that is not 2xx only so much is read as can be quoted: its status says enough.
     """
 
-    def __init__(self, response: httpx.Response, seconds: float) -> None:
+    def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._complete_by = time.monotonic() + seconds
         self._bytes = bytearray()
         self._compressed = response.headers.get("content-encoding", "identity") != "identity"
         promised = response.headers.get("content-length", "0")
+        if response.http_version not in _SPOKEN:
+            raise Unreadable(f"in {response.http_version}, which was not asked for")
         if response.is_success and self._compressed:
             raise Unreadable("the body is compressed, although plain text was asked for")
         if response.is_success and promised.isdigit() and int(promised) > MAX_BODY_BYTES:
@@ -104,8 +105,6 @@ class Body:
     def wants(self, chunk: bytes) -> bool:
         """Take in what has come, and say whether to go on reading."""
         self._bytes += chunk
-        if time.monotonic() > self._complete_by:
-            raise httpx.ReadTimeout("the body came too slowly")
         if not self._response.is_success:
             return len(self._bytes) < _MOST_OF_A_REFUSAL
         if len(self._bytes) > MAX_BODY_BYTES:
