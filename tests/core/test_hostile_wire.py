@@ -87,6 +87,28 @@ def test_no_redirect_leads_elsewhere(status: int, place: str, twin: Twin) -> Non
         assert other.requests == []
 
 
+def test_each_answer_has_the_whole_time(twin: Twin) -> None:
+    """A connection lives on: what one answer has taken is not taken from the next one."""
+    states = ["queued"] * 5 + ["ended"]
+
+    def takes_its_time(connection: socket.socket) -> None:
+        body = json.dumps({"data": {"test_run": {**RUN, "state": states.pop(0)}}}).encode()
+        time.sleep(0.25)
+        connection.sendall(whole(body))
+
+    with Hostile(takes_its_time) as server:
+        twin.settings |= {"base_url": server.url, "timeout": 1.0}
+        assert twin.wait_for_test_run(456).outcome == "passed"
+    assert (server.connections, len(server.requests)) == (1, 6)
+
+
+@pytest.mark.parametrize("play", ["a bomb, gzip", "compressed, br", "compressed, said, not so"])
+def test_what_is_compressed_is_not_read(play: str, twin: Twin) -> None:
+    """A compressed body is refused by its header, before any of it is taken in."""
+    error = trick(twin, PLAYS[play], "get_test_run", 456)
+    assert "the body is compressed, although plain text was asked for" in str(error)
+
+
 def test_an_answer_that_was_not_asked_for_is_no_answer_to_the_next_request(twin: Twin) -> None:
     """A server that says two answers at once has the second one taken for no other run."""
     first = json.dumps({"data": {"environments": []}}).encode()

@@ -26,7 +26,10 @@ GIVE_UP = 6.0
 
 
 class Hostile:
-    """Plays one trick on every connection; `requests` holds what clients sent."""
+    """Plays one trick on every connection; `requests` holds what clients sent.
+
+    `connections` counts theirs.
+    """
 
     def __init__(
         self, play: Callable[[socket.socket], object], context: ssl.SSLContext | None = None
@@ -35,6 +38,7 @@ class Hostile:
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.requests: list[bytes] = []
+        self.connections = 0
         where = "http://127.0.0.1" if context is None else "https://localhost"
         self.url = f"{where}:{self._listener.getsockname()[1]}"
 
@@ -49,6 +53,7 @@ class Hostile:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
+                self.connections += 1
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
