@@ -111,7 +111,7 @@ def test_no_error_says_a_secret_in_other_words(said: str) -> None:
 
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_no_error_says_a_secret_the_way_json_writes_it(ascii_only: bool) -> None:
-    """A secret with a quotation mark and a letter beyond ASCII is known in a body that is quoted."""
+    """A secret with a quotation mark and a letter beyond ASCII is known in a quoted body."""
     secret = 'né"hush-hush'
     request = TestRunRequest(environment="e", environment_variables_overrides={"A": secret})
     body = json.dumps({"nobody": secret}, ensure_ascii=ascii_only).encode()
