@@ -220,17 +220,15 @@ def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
 def _failures(run: TestRun, policy: GatePolicy) -> int | None:
     """Return the failures that count: the best count there is, else the stricter one."""
     after_snoozing, all_of_them = run.failed_count_after_snoozing, run.failed_count
-    first, second = (
-        (all_of_them, None) if policy.count_snoozed_failures else (after_snoozing, all_of_them)
-    )
-    if first is not None:
-        return first
-    if second is not None:
-        return second
+    if after_snoozing is not None and not policy.count_snoozed_failures:
+        return after_snoozing
+    if all_of_them is not None:
+        return all_of_them
     if not run.tests:
-        return None
+        return after_snoozing or None  # there are these at least; none of them is not none at all
     failed = [test for test in run.tests if test.status == "failed"]
-    return sum(policy.count_snoozed_failures or not test.snoozed for test in failed)
+    listed = sum(policy.count_snoozed_failures or not test.snoozed for test in failed)
+    return max(listed, after_snoozing or 0)
 
 
 def _total(run: TestRun) -> int:

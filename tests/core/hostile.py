@@ -272,4 +272,5 @@ def _row_is_green(row: Any, tests: Any, run_id: int, *, snoozed_counts: bool) ->
         and (total is None or max(parts) <= total)
         and (after is None or before is None or after <= before)
         and not (before == 0 and unsnoozed)
+        and not (snoozed_counts and after)
     )
