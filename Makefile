@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_EXAMPLES ?= 200000
 LOCK_ARGS ?=
 
 UV_VERSION := 0.13.9
@@ -24,7 +25,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser screenshots bench envs lint types audit lock clean \
+.PHONY: help demo test test-quick test-matrix test-browser screenshots fuzz bench envs lint types audit lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
@@ -71,6 +72,9 @@ test-browser: $(call ready,airflow prefect) | debian-chromium  ## What a person 
 
 screenshots: test-browser  ## The pictures in docs/images/, made anew by the tests in the browser
 	.venvs/core/bin/python tools/screenshots.py
+
+fuzz: $(call ready,core)  ## 200,000 hostile answers, others each time; FUZZ_EXAMPLES=1000000 for more
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venvs/core/bin/pytest tests/core/test_hostile_answers.py -k many -s $(PYTEST_ARGS)
 
 bench: $(call ready,$(PEERS))  ## What it costs, beside the peers, in benchmarks/results.md: nothing else should run
 	@for env in $(PEERS); do $(UV) pip install --quiet --python .venvs/$$env --no-deps --no-build-isolation \

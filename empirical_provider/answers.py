@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from empirical_provider import checks
 from empirical_provider.models import TestResult, TestRun, TestRunState
@@ -23,6 +23,7 @@ __all__ = [
     "data_of",
     "flag",
     "integer",
+    "is_integer",
     "mapping",
     "needed_text",
     "positive_id",
@@ -31,6 +32,10 @@ __all__ = [
     "tests",
     "text",
 ]
+
+
+_LARGEST = 2**53 - 1
+"""Beyond it, numbers of JSON are not exact: no id, no count."""
 
 
 class Unreadable(Exception):  # noqa: N818  # never leaves the package: the client gives it a context
@@ -82,11 +87,21 @@ def test_run(row: Mapping[str, Any], where: str) -> TestRun:
         error_code=text(row, "error_code"),
         rerun_source_id=integer(row, "rerun_source_id"),
         superseded_by_test_run_id=integer(row, "superseded_by_test_run_id"),
-        metadata=metadata if isinstance(metadata, Mapping) else None,
+        metadata=_flat(metadata),
         override_names=None if overrides is None else tuple(overrides),
         trigger_key=_trigger_key(metadata, overrides or {}),
         shown=frozenset(row),
     )
+
+
+def _flat(metadata: Any) -> dict[str, Any] | None:
+    """Read metadata, which are flat: of what is nested without end no one could make a text."""
+    if not isinstance(metadata, Mapping):
+        return None
+    return {
+        name: value if isinstance(value, (str, int, float)) else None
+        for name, value in metadata.items()
+    }
 
 
 def _overrides(row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -168,14 +183,20 @@ def _line(value: object) -> str:
 
 
 def integer(row: Mapping[str, Any], name: str) -> int | None:
-    """Return an integer, or None where there is none."""
+    """Return an integer that JSON can carry, or None where there is none."""
     value = row.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if is_integer(value) else None
+
+
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Whether a value is an integer that every reader of JSON takes for the same."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
+    """Return a number, or None where there is none."""
     value = row.get(name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if not (isinstance(value, float) or is_integer(value)):
         return None
     return value if math.isfinite(value) else None  # JSON's 1e999 is no number to hand on
 

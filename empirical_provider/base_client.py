@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NoReturn
 
 import httpx
@@ -18,7 +19,7 @@ from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
 from empirical_provider.hiding import Secret, hide
 from empirical_provider.models import Project, TestRun
-from empirical_provider.outcomes import Answer, Body
+from empirical_provider.outcomes import Answer
 from empirical_provider.retry import Attempts
 from empirical_provider.settings import Settings, Timeouts
 
@@ -87,7 +88,8 @@ class BaseClient:
             project_slug: Slug of the project in the dashboard's URLs; looked up when not given.
             dashboard_url: Where runs are shown; default: derived from ``base_url``.
             timeout: Seconds one request may take: a number for every request, or `Timeouts`, or a
-                mapping of its fields; default 5 to connect, 60 to start a run, 15 for the rest.
+                mapping of its fields; default 5 to connect, 60 to start a run, 15 for the rest. It
+                counts for a whole answer, however slowly that comes.
             retry_for: Seconds in all during which a request that failed may be sent again; default
                 60; 0 means never. A request that starts a run is sent again only where the first
                 cannot have had an effect: no connection, or 429.
@@ -144,6 +146,7 @@ class BaseClient:
         options: dict[str, Any] = {
             "headers": headers,
             "follow_redirects": False,
+            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none are kept
             "limits": _LIMITS,
             "trust_env": not self._settings.is_loopback,  # no proxy stands before this machine
         }
@@ -170,9 +173,6 @@ class BaseClient:
             "json": call.body,
             "timeout": httpx.Timeout(self._seconds(call), connect=limits.connect),
         }
-
-    def _body(self, call: Call[Any], response: httpx.Response) -> Body:
-        return Body(response, self._seconds(call))
 
     def _heard(self, answer: Answer | EmpiricalError) -> Answer:
         """Note by how much the service's clock is ahead of ours, at least; raise what is no answer.

@@ -18,10 +18,11 @@ import httpx
 from empirical_provider import checks, endpoints, project_endpoints
 from empirical_provider.answers import Unreadable
 from empirical_provider.base_client import BaseClient
+from empirical_provider.deadlines import answers_in_time
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.models import Environment, Project, TestRun, TestRunRequest
-from empirical_provider.outcomes import Answer, failure_of, result_of
+from empirical_provider.outcomes import Answer, Body, failure_of, result_of
 
 __all__ = ["AsyncEmpiricalClient", "EmpiricalClient"]
 
@@ -42,7 +43,7 @@ class EmpiricalClient(BaseClient):
     """
 
     def _open(self) -> None:
-        self._http = httpx.Client(**self._http_options())
+        self._http = answers_in_time(httpx.Client(**self._http_options()))
         self._sleep = time.sleep
 
     def __enter__(self) -> Self:
@@ -190,7 +191,7 @@ class EmpiricalClient(BaseClient):
     def _exchange(self, call: Call[Any]) -> Answer | EmpiricalError:
         try:
             with self._http.stream(**self._request(call)) as response:
-                body = self._body(call, response)
+                body = Body(response)
                 for chunk in response.iter_raw():
                     if not body.wants(chunk):
                         break
@@ -209,7 +210,7 @@ class AsyncEmpiricalClient(BaseClient):
     """
 
     def _open(self) -> None:
-        self._http = httpx.AsyncClient(**self._http_options())
+        self._http = answers_in_time(httpx.AsyncClient(**self._http_options()))
         self._sleep = asyncio.sleep
 
     async def __aenter__(self) -> Self:
@@ -316,7 +317,7 @@ class AsyncEmpiricalClient(BaseClient):
     async def _exchange(self, call: Call[Any]) -> Answer | EmpiricalError:
         try:
             async with self._http.stream(**self._request(call)) as response:
-                body = self._body(call, response)
+                body = Body(response)
                 async for chunk in response.aiter_raw():
                     if not body.wants(chunk):
                         break

@@ -7,7 +7,6 @@ told; it is small plain data, and each watcher keeps its own. One look can serve
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from empirical_provider.exceptions import (
     NotFoundError,
     NotSentError,
     RateLimitedError,
+    UnreadableAnswerError,
 )
 from empirical_provider.models import TestRun
 
@@ -39,6 +39,9 @@ documentation tells neither how the list is ordered nor when a run is in it."""
 
 _ENOUGH = 3
 """Runs that cannot be read which end a look: the service is in trouble."""
+
+_MOST_PAGES = 1000
+"""Pages of 100 runs that are read in one look; a list with more since the last one has no end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +174,7 @@ def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
         except (AuthenticationError, NotSentError, RateLimitedError):
             raise
         except EmpiricalError as error:
-            failures += 1
+            failures += error.may_pass  # else it tells of this run alone
             if is_first:  # nothing may look new later that has ended by now
                 raise
             log.warning("%s It is looked at again.", error)
@@ -214,14 +217,14 @@ def _read_list(
     floor = min((each.floor for each in known), default=None)
     wanted = _Wanted(0 if floor is None or is_first else floor, _open(known))
     listed: dict[int, TestRun] = {}
-    for number in itertools.count(1):
+    for number in range(1, _MOST_PAGES + 1):
         page: endpoints.Sighting = yield endpoints.look_at_runs(number, wanted)
         listed.update(page.runs)
         if not page.more or not page.oldest:
             return listed, 0
         if floor is None or page.oldest <= floor:
             return listed, page.oldest
-    raise AssertionError("the pages have no end")
+    raise UnreadableAnswerError(f"The list of test runs has no end in {_MOST_PAGES} pages.")
 
 
 def _open(known: Sequence[Cursor]) -> frozenset[int]:
@@ -247,8 +250,9 @@ def _settled(runs: Iterable[TestRun]) -> int:
     times = {run.id: moment for run in runs if (moment := _created_at(run)) is not None}
     if not times:
         return 0
-    bar = max(times.values()) - _OVERLAP
-    return max((run_id for run_id, moment in times.items() if moment < bar), default=0)
+    newest = max(times.values())  # taking the overlap from it could leave the calendar
+    old = (run_id for run_id, moment in times.items() if newest - moment > _OVERLAP)
+    return max(old, default=0)
 
 
 def _created_at(run: TestRun) -> datetime | None:

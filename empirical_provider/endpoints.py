@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from empirical_provider import answers, checks
+from empirical_provider.credibility import incredible
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.models import TestRun, TestRunRequest, TestRunState
 
@@ -111,11 +112,18 @@ def rerun_test_run(
     run_id = checks.whole_number("run_id", run_id, at_least=1)
     options = {"only_failed": only_failed, "send_notifications": send_notifications}
     body = {name: checks.flag(name, value) for name, value in options.items() if value is not None}
+
+    def read(answer: Any) -> TestRun:
+        run = answers.started_run(answer)
+        if run.id == run_id:
+            raise answers.Unreadable("it names the run that was to be repeated as the new one")
+        return replace(run, rerun_source_id=run_id)
+
     return Call(
         asked=f"re-run test run {run_id}",
         method="POST",
         path=f"/api/test-runs/{run_id}/re-run",
-        read=lambda answer: replace(answers.started_run(answer), rerun_source_id=run_id),
+        read=read,
         body=body,
         starts_run=True,
         run_id=run_id,
@@ -128,21 +136,21 @@ def get_test_run(run_id: int) -> Call[TestRun]:
 
     def read(answer: Any) -> TestRun:
         outer = answers.mapping(answers.data_of(answer).get("test_run"), "data.test_run")
-        inner = outer.get("testRun")
-        if inner is None:
-            run = answers.test_run(outer, "data.test_run")
-        else:
-            run = answers.test_run(
-                answers.mapping(inner, "data.test_run.testRun"), "data.test_run.testRun"
-            )
+        row, where = outer, "data.test_run"
+        if outer.get("testRun") is not None:
+            where = "data.test_run.testRun"
+            row = answers.mapping(outer["testRun"], where)
+        run = answers.test_run(row, where)
         if run.id != run_id:
             raise answers.Unreadable(f"it tells of test run {run.id} instead of {run_id}")
+        tests = answers.tests(outer.get("flattenedSummaryDetails"))
+        # Not left to the verdict: who waits then looks again, and no policy can pass a lie.
+        wrong = incredible(row, tests) if run.state == TestRunState.ENDED else None
+        if wrong is not None:
+            raise answers.Unreadable(f"it ended, but {wrong}")
         project = outer.get("project")
-        return replace(
-            run,
-            project_slug=answers.text(project, "slug") if isinstance(project, Mapping) else None,
-            tests=answers.tests(outer.get("flattenedSummaryDetails")),
-        )
+        slug = answers.text(project, "slug") if isinstance(project, Mapping) else None
+        return replace(run, project_slug=slug, tests=tests)
 
     return Call(
         asked=f"read test run {run_id}",

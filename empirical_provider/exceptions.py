@@ -141,7 +141,11 @@ class NoAnswerError(EmpiricalError):
 
 
 class UnreadableAnswerError(EmpiricalError):
-    """An answer came that the API does not give: not JSON, too large, redirected, incomplete."""
+    """An answer came that the API does not give.
+
+    It is not JSON, too large, redirected or incomplete; or it tells of something else than was
+    asked for, or of a run that has ended with numbers of tests that no run can have.
+    """
 
 
 class TriggerOutcomeUnknownError(EmpiricalError):

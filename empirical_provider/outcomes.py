@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from empirical_provider import decoding, redaction
 from empirical_provider import exceptions as errors
 from empirical_provider.answers import Refused, Unreadable
 from empirical_provider.endpoints import Call
@@ -29,12 +29,14 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """A larger answer is not read."""
 
+_SPOKEN = ("HTTP/1.0", "HTTP/1.1")
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
 _MOST_OF_A_REFUSAL = 64 * 1024
 _LONGEST_QUOTE = 500
-_SHORT = 4
 _VALUE = re.compile(r'("value"\s*:\s*)"(?:[^"\\]|\\.)*("|\Z)')
 """The value of an override, as a run repeats it: a secret that may be somebody else's."""
+_NO_WORD = 8
+"""Characters from which on a secret in a result is no chance: a word such as "main" stays."""
 
 _WRONG_PLACE = "Check that the base URL is Empirical's and that no proxy answers in its place."
 
@@ -85,17 +87,18 @@ class Answer:
 
 
 class Body:
-    """Collects the body of one answer within its limits of size and time.
+    """Collects the body of one answer within its limit of size.
 
     Of an answer that is not 2xx only so much is read as can be quoted: its status says enough.
     """
 
-    def __init__(self, response: httpx.Response, seconds: float) -> None:
+    def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._complete_by = time.monotonic() + seconds
         self._bytes = bytearray()
         self._compressed = response.headers.get("content-encoding", "identity") != "identity"
         promised = response.headers.get("content-length", "0")
+        if response.http_version not in _SPOKEN:
+            raise Unreadable(f"in {response.http_version}, which was not asked for")
         if response.is_success and self._compressed:
             raise Unreadable("the body is compressed, although plain text was asked for")
         if response.is_success and promised.isdigit() and int(promised) > MAX_BODY_BYTES:
@@ -104,8 +107,6 @@ class Body:
     def wants(self, chunk: bytes) -> bool:
         """Take in what has come, and say whether to go on reading."""
         self._bytes += chunk
-        if time.monotonic() > self._complete_by:
-            raise httpx.ReadTimeout("the body came too slowly")
         if not self._response.is_success:
             return len(self._bytes) < _MOST_OF_A_REFUSAL
         if len(self._bytes) > MAX_BODY_BYTES:
@@ -124,7 +125,7 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
     if not 200 <= answer.status < 300:  # noqa: PLR2004
         raise _refusal(story, answer)
     try:
-        return call.read(_json(answer.body))
+        return call.read(decoding.from_json(answer.body, _kept_out(settings, call)))
     except Refused as refused:
         error = story.error(
             errors.TriggerRejectedError,
@@ -242,16 +243,7 @@ class _Story:
 
     def clean(self, words: str) -> str:
         """Take out the key and the override values, line breaks and control characters."""
-        for secret in sorted((self.settings.api_key, *self.call.secrets), key=len, reverse=True):
-            for form in {secret, json.dumps(secret)[1:-1]} - {""}:
-                # A value such as "1" would riddle every number: a short one goes only as a word.
-                words = (
-                    re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "***", words)
-                    if len(form) < _SHORT
-                    else words.replace(form, "***")
-                )
-        printable = (character if character.isprintable() else " " for character in words)
-        return " ".join("".join(printable).split())
+        return redaction.one_line(words, (self.settings.api_key, *self.call.secrets))
 
 
 def _bare(cause: BaseException) -> BaseException:
@@ -263,14 +255,14 @@ def _bare(cause: BaseException) -> BaseException:
     return cause.with_traceback(None)
 
 
-def _json(body: bytes) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)  # NaN and Infinity are no JSON
+def _kept_out(settings: Settings, call: Call[Any]) -> list[str]:
+    """Return the secrets that no result may say, should the service say them back.
 
-    try:
-        return json.loads(body.decode("utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError):
-        raise Unreadable("the body is not JSON") from None
+    What the request also says openly, such as the name of a branch, is no secret; nor is a word.
+    """
+    openly = json.dumps({**(call.body or {}), "environment_variables_overrides": None}).encode()
+    hidden = [each for each in call.secrets if not redaction.says(openly, [each])]
+    return [each for each in (settings.api_key, *hidden) if len(each) >= _NO_WORD]
 
 
 def _cut(words: str) -> str:
@@ -305,6 +297,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 def _date(value: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a zone hours without end away
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -71,6 +71,9 @@ def get_project(project_id: int) -> Call[Project]:
 
     def read(answer: Any) -> Project:
         data = answers.data_of(answer)
+        told = answers.integer(data, "id")  # the documentation does not promise one
+        if told not in (None, project_id):
+            raise answers.Unreadable(f"it tells of project {told} instead of {project_id}")
         return Project(
             id=project_id,
             slug=answers.needed_text(data, "slug", "data"),

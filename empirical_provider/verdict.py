@@ -2,7 +2,7 @@
 
 The service documents no rule for "passed"; this is the one that its own tests go by: the run has
 ``ended``, and no failure is left after snoozing. Where counts are missing, the stricter reading of
-what is there holds.
+what is there holds; where they cannot be true, nothing is passed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from empirical_provider import exceptions
+from empirical_provider.credibility import COUNTS, incredible
 from empirical_provider.exceptions import GateClosedError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Decision, GatePolicy, Outcome
@@ -225,6 +226,9 @@ def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
         return Outcome.ERROR, "it ended, but does not tell how many tests failed."
     if failures > 0:
         return Outcome.FAILED, f"{failures} of {total} failed."
+    wrong = incredible({name: getattr(run, name) for name in COUNTS}, run.tests)
+    if wrong is not None:  # no answer that `get_test_run` has read: it refuses those
+        return Outcome.ERROR, f"it ended, but {wrong}."
     if total < policy.min_tests:
         return Outcome.NO_TESTS, f"{total} ran, and at least {policy.min_tests} must."
     if policy.max_flaky is not None:
@@ -242,17 +246,15 @@ def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
 def _failures(run: TestRun, policy: GatePolicy) -> int | None:
     """Return the failures that count: the best count there is, else the stricter one."""
     after_snoozing, all_of_them = run.failed_count_after_snoozing, run.failed_count
-    first, second = (
-        (all_of_them, None) if policy.count_snoozed_failures else (after_snoozing, all_of_them)
-    )
-    if first is not None:
-        return first
-    if second is not None:
-        return second
+    if after_snoozing is not None and not policy.count_snoozed_failures:
+        return after_snoozing
+    if all_of_them is not None:
+        return all_of_them
     if not run.tests:
-        return None
+        return after_snoozing or None  # there are these at least; none of them is not none at all
     failed = [test for test in run.tests if test.status == "failed"]
-    return sum(policy.count_snoozed_failures or not test.snoozed for test in failed)
+    listed = sum(policy.count_snoozed_failures or not test.snoozed for test in failed)
+    return max(listed, after_snoozing or 0)
 
 
 def _total(run: TestRun) -> int:

@@ -161,7 +161,9 @@ def wait_for_test_run(
     """Wait until a run has finished, and judge it.
 
     The first look is taken at once. Looks that fail are logged when the trouble changes, and
-    survived until the deadline; at the deadline there is a last look.
+    survived until the deadline; at the deadline there is a last look. An answer about another run,
+    or with numbers of tests that no run can have, is a look that has failed: it may be right the
+    next time, and no policy passes it.
 
     Args:
         client: An open client.

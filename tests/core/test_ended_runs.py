@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +16,13 @@ from empirical_provider import (
     TestRun,
     TestRunRequest,
     TestRunState,
+    UnreadableAnswerError,
 )
 from empirical_provider.driving import drive
 from empirical_provider.end_events import EndFilter
 from empirical_provider.ended_runs import Cursor, Look, _steps
-from tests.core.simulation import FAULTS, Service
+from empirical_provider.outcomes import Answer, result_of
+from tests.core.simulation import FAULTS, SETTINGS, Service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,6 +180,46 @@ def test_an_item_that_cannot_be_read_is_read_alone() -> None:
         return service.perform(call)
 
     assert [each.id for each in cursor.news(drive(_steps((cursor,)), perform))] == [run.id]
+
+
+def test_runs_that_are_never_readable_keep_nobody_else_back() -> None:
+    """An end is told after any number of runs whose answers cannot be believed."""
+    service = Service()
+    cursor = Cursor.start(look_at(service))
+    runs = [service.state.trigger(dict(BODY)) for _ in range(5)]
+    for run in runs:
+        service.state.force(run.id, "ended")
+
+    def perform(call: Call[Any]) -> Any:
+        body = json.dumps(service._result(call)).encode()
+        if call.run_id not in (None, runs[-1].id):
+            body = body.replace(b'"total_count": ', b'"total_count": -')
+        return result_of(SETTINGS, call, Answer(200, {}, body))
+
+    look = drive(_steps((cursor,)), perform)
+    assert [run.id for run in cursor.news(look)] == [runs[-1].id]
+    assert cursor.after(look).open == {run.id for run in runs[:-1]}
+
+
+def test_a_list_without_end_is_an_error() -> None:
+    """A service that shows the same full page for ever is not read for ever."""
+    service = Service()
+    cursor = Cursor.start(look_at(service))
+    service.state.trigger(dict(BODY))
+
+    def perform(call: Call[Any]) -> Any:
+        first = service._result(replace(call, params={**call.params, "page": 1}))
+        return call.read({**first, "pagination": {"total_pages": 10**9}})
+
+    with pytest.raises(UnreadableAnswerError, match="no end in 1000 pages"):
+        drive(_steps((cursor,)), perform)
+
+
+def test_the_first_day_of_the_calendar_is_a_day() -> None:
+    """Moments next to which there is no earlier one settle nothing, and harm nothing."""
+    first = run_of(1, created_at="0001-01-01T00:00:00Z")
+    look = Look(listed={1: first}, reach=0, ended={})
+    assert Cursor.start(look).floor == 0
 
 
 def test_what_the_detail_leaves_out_is_taken_from_the_list() -> None:

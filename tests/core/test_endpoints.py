@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from empirical_provider import TestRunRequest, TestRunState, endpoints
+from empirical_provider import TestRunRequest, TestRunState, endpoints, project_endpoints
 from empirical_provider.answers import Refused, Unreadable
 
 RUN = {"id": 456, "state": "queued", "test_run_branch": "main", "created_at": "2026-11-23T00:00Z"}
@@ -119,3 +119,104 @@ def test_strange_rows_of_tests_are_passed_over(rows: Any) -> None:
     """The tests one by one are a help for people; what cannot be read of them is left out."""
     answer = {"data": {"test_run": {"testRun": RUN, "flattenedSummaryDetails": rows}}}
     assert endpoints.get_test_run(456).read(answer).tests == ()
+
+
+COUNTED = {
+    "id": 456,
+    "state": "ended",
+    "total_count": 5,
+    "success_count": 5,
+    "failed_count": 0,
+    "failed_count_after_snoozing": 0,
+    "skipped_count": 0,
+    "flaky_count": 0,
+}
+FAILED = {"status": "failed", "name": "pays"}
+
+
+def detail(tests: Any = None, **counts: Any) -> Any:
+    run = {"testRun": {**COUNTED, **counts}, "flattenedSummaryDetails": tests}
+    return endpoints.get_test_run(456).read({"data": {"test_run": run}})
+
+
+@pytest.mark.parametrize(
+    ("counts", "tests", "words"),
+    [
+        ({"failed_count_after_snoozing": -1}, None, "failed_count_after_snoozing is no number of"),
+        ({"failed_count": -3}, None, "failed_count is no number of tests"),
+        ({"total_count": -1}, None, "total_count is no number of tests"),
+        ({"skipped_count": -1}, None, "skipped_count is no number of tests"),
+        ({"failed_count_after_snoozing": "3"}, None, "failed_count_after_snoozing is no number of"),
+        ({"failed_count_after_snoozing": 0.5}, None, "failed_count_after_snoozing is no number of"),
+        ({"failed_count_after_snoozing": True}, None, "failed_count_after_snoozing is no number"),
+        ({"failed_count_after_snoozing": [3]}, None, "failed_count_after_snoozing is no number of"),
+        ({"total_count": 10**400}, None, "total_count is no number of tests"),
+        ({"total_count": 2**53}, None, "total_count is no number of tests"),
+        ({"failed_count": 6}, None, "its failed_count (6) is above its total_count (5)"),
+        ({"success_count": 6}, None, "its success_count (6) is above its total_count (5)"),
+        ({"flaky_count": 6}, None, "its flaky_count (6) is above its total_count (5)"),
+        ({"failed_count_after_snoozing": 1}, None, "(1) is above its failed_count (0)"),
+        ({}, [FAILED, FAILED], "its failed_count is 0, and it lists 2 that failed"),
+    ],
+)
+def test_counts_that_cannot_be_are_not_believed(
+    counts: dict[str, Any], tests: Any, words: str
+) -> None:
+    """A run that would be green by numbers that no run can have is no answer."""
+    with pytest.raises(Unreadable, match="it ended, but") as error:
+        detail(tests, **counts)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "tests"),
+    [
+        ({"skipped_count": 9}, None),
+        ({"success_count": 5, "flaky_count": 5}, None),
+        ({"success_count": 5, "failed_count": 5}, None),
+        ({"success_count": None, "flaky_count": None, "skipped_count": None}, None),
+        ({"total_count": None, "success_count": 48}, None),
+        ({"failed_count": 1}, [FAILED]),
+        ({}, [{**FAILED, "snooze_info": [{"snooze_id": 1}]}]),
+        ({"failed_count_after_snoozing": 6, "failed_count": 6}, None),
+        ({"state": "started", "failed_count": -1}, None),
+    ],
+    ids=[
+        *("skipped ones come on top", "flaky ones passed", "snoozed ones passed", "not told"),
+        *("no total", "a snooze that is gone", "a snooze that is new", "red", "not ended"),
+    ],
+)
+def test_counts_that_may_be_are_believed(counts: dict[str, Any], tests: Any) -> None:
+    """What some reading of the documentation allows is read, and so is a run that is red by all it
+    tells, or has not ended."""
+    assert detail(tests, **counts).id == 456
+
+
+def test_a_run_is_not_its_own_repetition() -> None:
+    """The answer to a re-run must name another run: the verdict would be on the old one."""
+    with pytest.raises(Unreadable, match="the run that was to be repeated"):
+        endpoints.rerun_test_run(456).read(triggered())
+    assert endpoints.rerun_test_run(455).read(triggered()).id == 456
+
+
+def test_another_project_is_refused() -> None:
+    """A project that tells its id must be the one asked for; the id need not be told."""
+    call = project_endpoints.get_project(7)
+    assert call.read({"data": {"slug": "acme"}}).slug == "acme"
+    with pytest.raises(Unreadable, match="project 8 instead of 7"):
+        call.read({"data": {"slug": "acme", "id": 8}})
+
+
+def test_a_number_that_is_not_exact_is_none() -> None:
+    """Beyond 53 bits a number is neither an id nor anything else that could be stored."""
+    with pytest.raises(Unreadable, match="is no positive integer"):
+        TRIGGER.read(triggered(test_run={**RUN, "id": 2**53}))
+    run = TRIGGER.read(triggered(test_run={**RUN, "id": 2**53 - 1, "duration": 10**400}))
+    assert (run.id, run.duration) == (2**53 - 1, None)
+
+
+def test_metadata_are_flat() -> None:
+    """What is nested in metadata is left out, but its name: there may be no end to it."""
+    given = {"by": "me", "n": 1, "deep": [[1]], "none": None}
+    run = TRIGGER.read(triggered(test_run={**RUN, "metadata": given}))
+    assert run.metadata == {"by": "me", "n": 1, "deep": None, "none": None}
