@@ -124,7 +124,7 @@ def texts_of(error: BaseException | None) -> Iterator[str]:
 
 
 def says_no_secret(told: str, call: Call[Any]) -> bool:
-    secrets = (KEY, *call.secrets)
+    secrets = map(str, (KEY, *call.secrets))  # of the hidden ones, too
     forms = [form for each in secrets for form in (each, json.dumps(each)[1:-1], repr(each)[1:-1])]
     return not any(form in told for form in forms)
 

@@ -276,7 +276,7 @@ def test_headers_of_another_kind_are_an_error_of_ours(headers: Any, message: str
         ([SECRET, None], r"secrets\[1\] must be a non-empty string, not None"),
         ([], "secrets must name at least one"),
         (None, "secrets must be a list of strings, not None"),
-        (SECRET.encode(), r"secrets\[0\] must be a non-empty string, not int"),
+        (SECRET.encode(), r"secrets must be a list of strings, not bytes"),
         ({SECRET: SECRET}, "secrets must be a list of strings, not dict"),
     ],
 )
