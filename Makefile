@@ -24,7 +24,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser screenshots bench envs lint types audit lock clean \
+.PHONY: help demo test test-quick test-matrix test-browser screenshots bench envs lint layers types audit lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
@@ -47,7 +47,7 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # Check it
 
 # Several suites run at the same time, as they mostly wait. Those that take longest go first.
-SUITES := test-prefect test-airflow test-core types lint
+SUITES := test-prefect test-airflow test-core types lint layers
 parallel = $(MAKE) --no-print-directory --output-sync=target
 
 test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
@@ -110,6 +110,9 @@ browser-airflow browser-prefect: browser-%: .venvs/%/.ready
 lint: $(call ready,core)  ## ruff check and ruff format --check
 	.venvs/core/bin/ruff check .
 	.venvs/core/bin/ruff format --check .
+
+layers: | $(UV)  ## import-linter: which part may import which
+	$(UV) tool run --quiet --from import-linter==2.17 lint-imports --no-logo --cache-dir .mypy_cache/layers
 
 types: $(call ready,core airflow prefect)  ## mypy --strict, each part in an environment that has its host
 	.venvs/core/bin/mypy --strict --cache-dir .mypy_cache/core \
