@@ -7,6 +7,8 @@ LOCK_ARGS ?=
 
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
+TWINE_VERSION := 7.0.0
+CHECK_WHEEL_CONTENTS_VERSION := 0.6.3
 
 # One environment per host version, each installed from requirements/NAME.txt: the newest of each host,
 # and the others that are supported.
@@ -25,6 +27,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-quick test-matrix test-browser screenshots bench envs lint layers types audit lock clean \
+	dist test-wheel \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
@@ -122,6 +125,34 @@ types: $(call ready,core airflow prefect)  ## mypy --strict, each part in an env
 
 audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
 	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
+
+# ---------------------------------------------------------------------------------------------------
+# Hand it out
+
+# The wheel is built from the sdist, which therefore lacks nothing. What looks at them is in no
+# environment: it would bring all that it needs into each of them.
+dist: $(call ready,core)  ## Build sdist and wheel into dist/, and check them
+	@rm -rf dist
+	@$(UV) build --quiet --no-build-isolation --python .venvs/core
+	@$(UV) tool run --quiet twine@$(TWINE_VERSION) check --strict dist/*
+	@$(UV) tool run --quiet check-wheel-contents@$(CHECK_WHEEL_CONTENTS_VERSION) dist/*.whl
+
+# They run where the sdist is unpacked, without its package, so that they find the wheel alone.
+WHEEL := .venvs/wheel
+wheel_needs := -r pyproject.toml --extra cli --extra emulator --extra reports --group test
+
+test-wheel: dist  ## The core's quick tests on the built wheel, with the newest and the oldest that it may need
+	@rm -rf $(WHEEL) && mkdir -p $(WHEEL)/sdist
+	@tar -xf dist/*.tar.gz -C $(WHEEL)/sdist --strip-components 1 && rm -r $(WHEEL)/sdist/empirical_provider
+	@$(UV) venv --quiet --python '$(interpreter)' $(WHEEL)/newest
+	@$(UV) pip install --quiet --python $(WHEEL)/newest $(wheel_needs) --constraint requirements/core.txt
+	@$(UV) venv --quiet --python '$(interpreter)' $(WHEEL)/oldest
+	@$(UV) pip install --quiet --python $(WHEEL)/oldest $(wheel_needs) --resolution lowest-direct
+	@for env in newest oldest; do \
+		echo "The wheel with the $$env that it may need" && \
+		$(UV) pip install --python $(WHEEL)/$$env "$$(echo dist/*.whl)[cli,emulator,reports]" && \
+		(cd $(WHEEL)/sdist && ../$$env/bin/pytest $(call suites,core) -m 'not slow' $(PYTEST_ARGS)) || exit; \
+	done
 
 # ---------------------------------------------------------------------------------------------------
 # Set it up
