@@ -7,6 +7,8 @@ LOCK_ARGS ?=
 
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
+PYRIGHT_VERSION := 1.40.2
+PYRIGHT := .tools/basedpyright-$(PYRIGHT_VERSION)/bin/basedpyright
 TWINE_VERSION := 7.0.0
 CHECK_WHEEL_CONTENTS_VERSION := 0.6.3
 
@@ -117,11 +119,16 @@ lint: $(call ready,core)  ## ruff check and ruff format --check
 layers: | $(UV)  ## import-linter: which part may import which
 	$(UV) tool run --quiet --from import-linter==2.17 lint-imports --no-logo --cache-dir .mypy_cache/layers
 
-types: $(call ready,core airflow prefect)  ## mypy --strict, each part in an environment that has its host
+# The package by mypy; what users write on it by mypy and by pyright (basedpyright brings its own Node).
+types: $(call ready,core airflow prefect) | $(PYRIGHT)  ## mypy --strict and pyright, each part in an environment that has its host
 	.venvs/core/bin/mypy --strict --cache-dir .mypy_cache/core \
-		--exclude '^empirical_provider/(airflow|prefect)/' empirical_provider
-	.venvs/airflow/bin/mypy --strict --cache-dir .mypy_cache/airflow empirical_provider/airflow
-	.venvs/prefect/bin/mypy --strict --cache-dir .mypy_cache/prefect empirical_provider/prefect
+		--exclude '^empirical_provider/(airflow|prefect)/' empirical_provider tests/typing/user_code_core.py
+	.venvs/airflow/bin/mypy --strict --cache-dir .mypy_cache/airflow \
+		empirical_provider/airflow tests/typing/user_code_airflow.py
+	.venvs/prefect/bin/mypy --strict --cache-dir .mypy_cache/prefect \
+		empirical_provider/prefect tests/typing/user_code_prefect.py
+	@for env in core airflow prefect; do echo "pyright, $$env" && \
+		$(PYRIGHT) --level error --pythonpath .venvs/$$env/bin/python tests/typing/user_code_$$env.py || exit; done
 
 audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
 	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
@@ -180,6 +187,11 @@ $(UV): | check-python
 	@echo 'Fetching uv $(UV_VERSION)'
 	@$(PYTHON) -m venv --clear .tools/uv-$(UV_VERSION)
 	@.tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(PYRIGHT): | $(UV)
+	@echo 'Fetching basedpyright $(PYRIGHT_VERSION)'
+	@$(UV) venv --quiet --clear --python '$(interpreter)' .tools/basedpyright-$(PYRIGHT_VERSION)
+	@$(UV) pip install --quiet --python .tools/basedpyright-$(PYRIGHT_VERSION) basedpyright==$(PYRIGHT_VERSION)
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +75,9 @@ def test_the_public_names_are_pinned() -> None:
         "trigger_test_run",
         "wait_for_test_run",
     ]
+
+
+def test_the_typed_user_code_uses_every_public_name() -> None:
+    """`make types` checks a use of each name, by mypy and by pyright."""
+    code = (Path(__file__).parents[1] / "typing" / "user_code_prefect.py").read_text("utf-8")
+    assert set(empirical_provider.prefect.__all__) <= set(re.findall(r"\w+", code))
