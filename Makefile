@@ -7,10 +7,12 @@ LOCK_ARGS ?=
 
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
-PYRIGHT_VERSION := 1.40.2
-PYRIGHT := .tools/basedpyright-$(PYRIGHT_VERSION)/bin/basedpyright
-TWINE_VERSION := 7.0.0
-CHECK_WHEEL_CONTENTS_VERSION := 0.6.3
+
+# What looks at the code or the wheel from outside has an environment of its own: in the others it would
+# have to get along with each host.
+TOOLS := $(addprefix .tools/,basedpyright@1.40.2/bin/basedpyright import-linter@2.17/bin/lint-imports \
+	twine@7.0.0/bin/twine check-wheel-contents@0.6.3/bin/check-wheel-contents)
+tool = $(filter %/bin/$(1),$(TOOLS))
 
 # One environment per host version, each installed from requirements/NAME.txt: the newest of each host,
 # and the others that are supported.
@@ -116,11 +118,11 @@ lint: $(call ready,core)  ## ruff check and ruff format --check
 	.venvs/core/bin/ruff check .
 	.venvs/core/bin/ruff format --check .
 
-layers: | $(UV)  ## import-linter: which part may import which
-	$(UV) tool run --quiet --from import-linter==2.17 lint-imports --no-logo --cache-dir .mypy_cache/layers
+layers: | $(call tool,lint-imports)  ## import-linter: which part may import which
+	$(call tool,lint-imports) --no-logo --cache-dir .mypy_cache/layers
 
 # The package by mypy; what users write on it by mypy and by pyright (basedpyright brings its own Node).
-types: $(call ready,core airflow prefect) | $(PYRIGHT)  ## mypy --strict and pyright, each part in an environment that has its host
+types: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## mypy --strict and pyright, each part in an environment that has its host
 	.venvs/core/bin/mypy --strict --cache-dir .mypy_cache/core \
 		--exclude '^empirical_provider/(airflow|prefect)/' empirical_provider tests/typing/user_code_core.py
 	.venvs/airflow/bin/mypy --strict --cache-dir .mypy_cache/airflow \
@@ -128,7 +130,8 @@ types: $(call ready,core airflow prefect) | $(PYRIGHT)  ## mypy --strict and pyr
 	.venvs/prefect/bin/mypy --strict --cache-dir .mypy_cache/prefect \
 		empirical_provider/prefect tests/typing/user_code_prefect.py
 	@for env in core airflow prefect; do echo "pyright, $$env" && \
-		$(PYRIGHT) --level error --pythonpath .venvs/$$env/bin/python tests/typing/user_code_$$env.py || exit; done
+		$(call tool,basedpyright) --level error --pythonpath .venvs/$$env/bin/python \
+			tests/typing/user_code_$$env.py || exit; done
 
 audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
 	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
@@ -136,13 +139,12 @@ audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where t
 # ---------------------------------------------------------------------------------------------------
 # Hand it out
 
-# The wheel is built from the sdist, which therefore lacks nothing. What looks at them is in no
-# environment: it would bring all that it needs into each of them.
-dist: $(call ready,core)  ## Build sdist and wheel into dist/, and check them
+# The wheel is built from the sdist, which therefore lacks nothing.
+dist: $(call ready,core) | $(call tool,twine) $(call tool,check-wheel-contents)  ## Build sdist and wheel into dist/, and check them
 	@rm -rf dist
 	@$(UV) build --quiet --no-build-isolation --python .venvs/core
-	@$(UV) tool run --quiet twine@$(TWINE_VERSION) check --strict dist/*
-	@$(UV) tool run --quiet check-wheel-contents@$(CHECK_WHEEL_CONTENTS_VERSION) dist/*.whl
+	@$(call tool,twine) check --strict dist/*
+	@$(call tool,check-wheel-contents) dist/*.whl
 
 # They run where the sdist is unpacked, without its package, so that they find the wheel alone.
 WHEEL := .venvs/wheel
@@ -188,10 +190,11 @@ $(UV): | check-python
 	@$(PYTHON) -m venv --clear .tools/uv-$(UV_VERSION)
 	@.tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-$(PYRIGHT): | $(UV)
-	@echo 'Fetching basedpyright $(PYRIGHT_VERSION)'
-	@$(UV) venv --quiet --clear --python '$(interpreter)' .tools/basedpyright-$(PYRIGHT_VERSION)
-	@$(UV) pip install --quiet --python .tools/basedpyright-$(PYRIGHT_VERSION) basedpyright==$(PYRIGHT_VERSION)
+$(TOOLS): venv = $(@D:%/bin=%)
+$(TOOLS): | $(UV)
+	@echo 'Fetching $(@F)'
+	@$(UV) venv --quiet --clear --python '$(interpreter)' $(venv)
+	@$(UV) pip install --quiet --python $(venv) $(subst @,==,$(notdir $(venv)))
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
