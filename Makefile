@@ -9,6 +9,12 @@ LOCK_ARGS ?=
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
 
+# What looks at the code or the wheel from outside has an environment of its own: in the others it would
+# have to get along with each host.
+TOOLS := $(addprefix .tools/,basedpyright@1.40.2/bin/basedpyright import-linter@2.17/bin/lint-imports \
+	twine@7.0.0/bin/twine check-wheel-contents@0.6.3/bin/check-wheel-contents)
+tool = $(filter %/bin/$(1),$(TOOLS))
+
 # One environment per host version, each installed from requirements/NAME.txt: the newest of each host,
 # and the others that are supported.
 NEWEST := core airflow prefect
@@ -25,7 +31,8 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser screenshots fuzz bench envs lint types audit lock clean \
+.PHONY: help demo test test-quick test-matrix test-browser test-wheel screenshots fuzz bench envs lint layers \
+	types audit dist lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
@@ -48,7 +55,7 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # Check it
 
 # Several suites run at the same time, as they mostly wait. Those that take longest go first.
-SUITES := test-prefect test-airflow test-core types lint
+SUITES := test-prefect test-airflow test-core types lint layers
 parallel = $(MAKE) --no-print-directory --output-sync=target
 
 test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
@@ -115,14 +122,50 @@ lint: $(call ready,core)  ## ruff check and ruff format --check
 	.venvs/core/bin/ruff check .
 	.venvs/core/bin/ruff format --check .
 
-types: $(call ready,core airflow prefect)  ## mypy --strict, each part in an environment that has its host
+layers: | $(call tool,lint-imports)  ## import-linter: which part may import which
+	$(call tool,lint-imports) --no-logo --cache-dir .mypy_cache/layers
+
+# The package by mypy; what users write on it by mypy and by pyright (basedpyright brings its own Node).
+types: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## mypy --strict and pyright, each part in an environment that has its host
 	.venvs/core/bin/mypy --strict --cache-dir .mypy_cache/core \
-		--exclude '^empirical_provider/(airflow|prefect)/' empirical_provider
-	.venvs/airflow/bin/mypy --strict --cache-dir .mypy_cache/airflow empirical_provider/airflow
-	.venvs/prefect/bin/mypy --strict --cache-dir .mypy_cache/prefect empirical_provider/prefect
+		--exclude '^empirical_provider/(airflow|prefect)/' empirical_provider tests/typing/user_code_core.py
+	.venvs/airflow/bin/mypy --strict --cache-dir .mypy_cache/airflow \
+		empirical_provider/airflow tests/typing/user_code_airflow.py
+	.venvs/prefect/bin/mypy --strict --cache-dir .mypy_cache/prefect \
+		empirical_provider/prefect tests/typing/user_code_prefect.py
+	@for env in core airflow prefect; do echo "pyright, $$env" && \
+		$(call tool,basedpyright) --level error --pythonpath .venvs/$$env/bin/python \
+			tests/typing/user_code_$$env.py || exit; done
 
 audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
 	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
+
+# ---------------------------------------------------------------------------------------------------
+# Hand it out
+
+# The wheel is built from the sdist, which therefore lacks nothing.
+dist: $(call ready,core) | $(call tool,twine) $(call tool,check-wheel-contents)  ## Build sdist and wheel into dist/, and check them
+	@rm -rf dist
+	@$(UV) build --quiet --no-build-isolation --python .venvs/core
+	@$(call tool,twine) check --strict dist/*
+	@$(call tool,check-wheel-contents) dist/*.whl
+
+# They run where the sdist is unpacked, without its package, so that they find the wheel alone.
+WHEEL := .venvs/wheel
+wheel_needs := -r pyproject.toml --extra cli --extra emulator --extra reports --group test
+
+test-wheel: dist  ## The core's quick tests on the built wheel, with the newest and the oldest that it may need
+	@rm -rf $(WHEEL) && mkdir -p $(WHEEL)/sdist
+	@tar -xf dist/*.tar.gz -C $(WHEEL)/sdist --strip-components 1 && rm -r $(WHEEL)/sdist/empirical_provider
+	@$(UV) venv --quiet --python '$(interpreter)' $(WHEEL)/newest
+	@$(UV) pip install --quiet --python $(WHEEL)/newest $(wheel_needs) --constraint requirements/core.txt
+	@$(UV) venv --quiet --python '$(interpreter)' $(WHEEL)/oldest
+	@$(UV) pip install --quiet --python $(WHEEL)/oldest $(wheel_needs) --resolution lowest-direct
+	@for env in newest oldest; do \
+		echo "The wheel with the $$env that it may need" && \
+		$(UV) pip install --python $(WHEEL)/$$env "$$(echo dist/*.whl)[cli,emulator,reports]" && \
+		(cd $(WHEEL)/sdist && ../$$env/bin/pytest $(call suites,core) -m 'not slow' $(PYTEST_ARGS)) || exit; \
+	done
 
 # ---------------------------------------------------------------------------------------------------
 # Set it up
@@ -150,6 +193,12 @@ $(UV): | check-python
 	@echo 'Fetching uv $(UV_VERSION)'
 	@$(PYTHON) -m venv --clear .tools/uv-$(UV_VERSION)
 	@.tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(TOOLS): venv = $(@D:%/bin=%)
+$(TOOLS): | $(UV)
+	@echo 'Fetching $(@F)'
+	@$(UV) venv --quiet --clear --python '$(interpreter)' $(venv)
+	@$(UV) pip install --quiet --python $(venv) $(subst @,==,$(notdir $(venv)))
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

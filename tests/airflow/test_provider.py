@@ -14,8 +14,10 @@ import jsonschema
 import pytest
 from airflow.providers_manager import ProvidersManager
 
+from empirical_provider.airflow import durable, remembering, xcom
 from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.provider_info import CONNECTION_FIELDS, get_provider_info
+from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
 from tests.airflow.conftest import airflow
 
 
@@ -38,6 +40,18 @@ def test_everything_that_the_info_names_is_there() -> None:
     for path in classes:
         module, _, name = path.rpartition(".")
         assert hasattr(importlib.import_module(module), name)
+
+
+def test_what_airflow_stores_is_told_to_be_public_for_ever() -> None:
+    """Each name that ends up in Airflow's database stands in docs/versioning.md."""
+    page = (Path(__file__).parents[2] / "docs" / "versioning.md").read_text("utf-8")
+    trigger = EmpiricalTestRunTrigger(
+        test_run_id=1, empirical_conn_id="e", started_at=0.0, deadline=1.0
+    )
+    keys = (xcom.TEST_RUN_ID, xcom.TEST_RUN_URL, xcom.TEST_RUN, xcom.VERDICT, xcom.LINK)
+    for name in (trigger.serialize()[0], *keys, *CONNECTION_FIELDS, durable._NAME):
+        assert f"`{name}`" in page
+    assert f"`{remembering._PREFIX}__" in page
 
 
 @pytest.mark.usefixtures("database")

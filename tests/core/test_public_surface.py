@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from importlib.metadata import requires
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -19,6 +21,7 @@ from empirical_provider import (
     TestRunRequest,
     TestRunState,
     TriggerOutcomeUnknownError,
+    emulator,
     exceptions,
     models,
 )
@@ -93,6 +96,12 @@ def test_the_public_names_are_these() -> None:
     """A name that is added or taken away changes this test, so it is done on purpose."""
     assert sorted(empirical_provider.__all__) == sorted(PUBLIC)
     assert set(PUBLIC) <= set(dir(empirical_provider))
+
+
+def test_the_typed_user_code_uses_every_public_name() -> None:
+    """`make types` checks a use of each name, by mypy and by pyright."""
+    code = (Path(__file__).parents[1] / "typing" / "user_code_core.py").read_text("utf-8")
+    assert {*PUBLIC, *emulator.__all__} <= set(re.findall(r"\w+", code))
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 import empirical_provider.prefect
+from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob
+from empirical_provider.prefect.events import EVENT
+from empirical_provider.prefect.showing import RUN
 
 
 def test_the_import_is_light() -> None:
@@ -74,3 +79,20 @@ def test_the_public_names_are_pinned() -> None:
         "trigger_test_run",
         "wait_for_test_run",
     ]
+
+
+def test_the_typed_user_code_uses_every_public_name() -> None:
+    """`make types` checks a use of each name, by mypy and by pyright."""
+    code = (Path(__file__).parents[1] / "typing" / "user_code_prefect.py").read_text("utf-8")
+    assert set(empirical_provider.prefect.__all__) <= set(re.findall(r"\w+", code))
+
+
+def test_what_prefect_stores_is_told_to_be_public_for_ever() -> None:
+    """The block types, and the names that automations go by, stand in docs/versioning.md."""
+    page = (Path(__file__).parents[2] / "docs" / "versioning.md").read_text("utf-8")
+    for name in (
+        *(block.get_block_type_slug() for block in (EmpiricalCredentials, EmpiricalTestJob)),
+        EVENT,
+        f"{RUN}ID",
+    ):
+        assert f"`{name}`" in page

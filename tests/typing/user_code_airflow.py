@@ -1,0 +1,99 @@
+"""What users write in DAGs, under mypy --strict and pyright; it is checked and never run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Asset, AssetWatcher
+
+from empirical_provider import AsyncEmpiricalClient, EmpiricalClient, GatePolicy
+from empirical_provider.airflow.exceptions import (
+    EmpiricalGateClosedError,
+    EmpiricalNoTestsError,
+    EmpiricalRunCancelledError,
+    EmpiricalRunErroredError,
+    EmpiricalRunSupersededError,
+    EmpiricalTaskKilledError,
+    EmpiricalTestsFailedError,
+    EmpiricalTestsFailedRetryError,
+    EmpiricalWaitTimedOutError,
+    EmpiricalWrongCommitError,
+)
+from empirical_provider.airflow.hooks import EmpiricalHook
+from empirical_provider.airflow.links import EmpiricalTestRunLink
+from empirical_provider.airflow.operators import (
+    EmpiricalBranchOperator,
+    EmpiricalPreflightOperator,
+    EmpiricalTriggerTestRunOperator,
+)
+from empirical_provider.airflow.sensors import EmpiricalTestRunSensor
+from empirical_provider.airflow.triggers import (
+    EmpiricalTestRunEventTrigger,
+    EmpiricalTestRunTrigger,
+)
+
+ends = EmpiricalTestRunEventTrigger(environment="staging", outcome=["failed", "error"])
+red = Asset("staging_tests_red", watchers=[AssetWatcher(name="empirical", trigger=ends)])
+
+with DAG("release", schedule=[red]):
+    look = EmpiricalPreflightOperator(task_id="look", environment="staging", tags=["@smoke"])
+    gate = EmpiricalTriggerTestRunOperator(
+        task_id="gate",
+        environment="staging",
+        build={"url": "{{ ti.xcom_pull('release')['url'] }}", "commit": "{{ params.commit }}"},
+        metadata={"release": 7},
+        environment_variables_overrides=[{"name": "MODE", "value": "fast"}],
+        total_shards="{{ params.shards }}",
+        wait_for_completion=True,
+        deferrable=True,
+        timeout=3600,
+        policy=GatePolicy(superseded="skip"),
+        key="{{ params.release }}",
+        key_in_environment=True,
+        on_retry_after_red="rerun_failed",
+        report_path="s3://my_aws@reports/{{ run_id }}.xml",
+        retries=2,
+        retry_delay=timedelta(minutes=1),
+    )
+    wait = EmpiricalTestRunSensor(
+        task_id="wait",
+        test_run_id="{{ ti.xcom_pull('gate') }}",
+        mode="reschedule",
+        poke_interval=timedelta(minutes=1),
+        policy={"min_tests": 5},
+        expect_commit="{{ params.commit }}",
+    )
+    choose = EmpiricalBranchOperator(
+        task_id="choose",
+        follow_if_passed="promote",
+        follow_if_failed=["roll_back", "tell"],
+        trigger_rule="all_done",
+    )
+    look >> gate >> wait >> choose
+
+trigger = EmpiricalTestRunTrigger(
+    test_run_id=456, empirical_conn_id="empirical_default", started_at=0.0, deadline=7200.0
+)
+
+
+def by_the_hook() -> EmpiricalClient:
+    return EmpiricalHook("empirical_default").get_conn(timeout=5)
+
+
+async def by_the_hook_async() -> AsyncEmpiricalClient:
+    return await EmpiricalHook("empirical_default").aget_conn()
+
+
+def told(error: Exception) -> str | None:
+    match error:
+        case EmpiricalTestsFailedError() | EmpiricalTestsFailedRetryError():
+            return error.run_url
+        case EmpiricalGateClosedError() | EmpiricalNoTestsError() | EmpiricalWrongCommitError():
+            return str(error)
+        case EmpiricalRunCancelledError() | EmpiricalRunErroredError():
+            return "no verdict"
+        case EmpiricalRunSupersededError() | EmpiricalWaitTimedOutError():
+            return "later"
+        case EmpiricalTaskKilledError():
+            return str(EmpiricalTestRunLink().name)
+    return None

@@ -1,0 +1,100 @@
+"""What users write in flows, under mypy --strict and pyright; it is checked and never run."""
+
+# Annotations are real ones here: Prefect reads them where this module's names are not known.
+
+from typing import Any, assert_type
+
+from prefect import flow
+from pydantic import SecretStr
+
+from empirical_provider import AsyncEmpiricalClient, Build, EmpiricalClient, GatePolicy
+from empirical_provider.prefect import (
+    EmpiricalCredentials,
+    EmpiricalTestJob,
+    EmpiricalTestJobRun,
+    apreflight,
+    arun_tests,
+    atrigger_test_run,
+    await_for_test_run,
+    cancel_test_runs_on_cancellation,
+    emit_test_run_events,
+    preflight,
+    run_empirical_tests,
+    run_tests,
+    trigger_test_run,
+    wait_for_test_run,
+)
+
+CREDENTIALS = EmpiricalCredentials(api_key=SecretStr("k"), project_id=7, timeout=5)
+
+
+@flow(on_cancellation=[cancel_test_runs_on_cancellation])
+def release(url: str) -> str:
+    assert_type(preflight(credentials=CREDENTIALS, environment="staging"), dict[str, Any])
+    overrides: dict[str, str | SecretStr] = {"TOKEN": SecretStr("t"), "MODE": "fast"}
+    run = trigger_test_run(
+        credentials=CREDENTIALS,
+        environment="staging",
+        build={"url": url},
+        metadata={"release": 7},
+        environment_variables_overrides=overrides,
+        key="release 7",
+        on_retry_after_red="rerun_failed",
+    )
+    assert_type(run, dict[str, Any])
+    verdict = wait_for_test_run(
+        credentials=CREDENTIALS, test_run_id=int(run["id"]), policy={"superseded": "skip"}
+    )
+    assert_type(verdict, dict[str, Any])
+    both = run_tests.with_options(retries=2)(
+        credentials=CREDENTIALS,
+        environment="staging",
+        build=Build(url=url),
+        policy=GatePolicy(min_tests=5),
+        report_path="s3://reports/junit.xml",
+    )
+    return str(both["outcome"])
+
+
+@flow
+async def arelease(url: str) -> str:
+    await apreflight(credentials=CREDENTIALS, environment="staging", tags=["@smoke"])
+    run = await atrigger_test_run(credentials=CREDENTIALS, environment="staging")
+    assert_type(run, dict[str, Any])
+    await await_for_test_run(
+        credentials=CREDENTIALS, test_run_id=run["id"], expect_commit="4f0c2d1"
+    )
+    verdict = await arun_tests(
+        credentials=CREDENTIALS, environment="staging", build={"url": url}, expect_commit=False
+    )
+    assert_type(verdict, dict[str, Any])
+    return str(verdict["decision"])
+
+
+@flow
+def by_the_job() -> dict[str, Any]:
+    job = EmpiricalTestJob(credentials=CREDENTIALS, environment="staging", tags=["@smoke"])
+    run = job.trigger(build={"commit": "4f0c2d1"})
+    assert_type(run, EmpiricalTestJobRun)
+    run.wait_for_completion(report_path="junit.xml")
+    assert_type(run.url(), str | None)
+    assert_type(run.status(), str)
+    assert_type(run.cancel(), bool)
+    return job.attach(456).fetch_result()
+
+
+@flow
+async def aby_the_job() -> dict[str, Any]:
+    job = EmpiricalTestJob(credentials=CREDENTIALS, environment="staging")
+    run = await job.atrigger(key="release 7")
+    await run.await_for_completion()
+    return await run.afetch_result()
+
+
+def clients() -> tuple[EmpiricalClient, AsyncEmpiricalClient]:
+    return CREDENTIALS.get_client(), CREDENTIALS.get_async_client(retry_for=0)
+
+
+async def ready() -> None:
+    await emit_test_run_events(credentials="prod", environment=["staging"], outcome="failed")
+    run_empirical_tests(credentials="prod", environment="staging", timeout=3600)
