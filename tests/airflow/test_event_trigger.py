@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import os
 from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from empirical_provider import EmpiricalClient, InvalidRequestError, TestRunRequest
-from empirical_provider.airflow import triggers
+from empirical_provider.airflow import triggers, watching
 from empirical_provider.airflow.remembering import Memory
 
 if TYPE_CHECKING:
@@ -304,6 +305,51 @@ def test_trouble_ends_nothing(empirical: Emulator, end: Callable[..., int], api_
             assert store.values == before
             store.broken = False
             await until(lambda: store.values != before, "saved with a later look")
+
+    played(scene())
+
+
+@shares
+def test_what_may_not_be_stored_is_not_saved() -> None:
+    """Of looks in which somebody's event has failed nothing is saved: it is told again."""
+    streams = importlib.import_module("airflow.triggers.shared_stream")
+    saved: list[int] = []
+
+    class Watching:
+        async def save(self, number: int) -> None:
+            saved.append(number)
+
+    def item(number: int, failed: int) -> Any:
+        return streams.AdvanceItem(number, streams.AdvanceOutcome(acked=1, failed=failed))
+
+    async def scene() -> None:
+        poll = watching.Poll("empirical_default", Watching())  # type: ignore[arg-type]
+        await poll.advance([item(1, 0), item(2, 1)])
+        assert saved == []
+        await poll.advance([item(3, 0), item(4, 0)])
+        assert saved == [4]
+
+    played(scene())
+
+
+def test_a_key_that_is_replaced_is_read_anew(
+    empirical: Emulator, end: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watcher whose key is refused goes by the new one as soon as the connection has it."""
+    name, store = "AIRFLOW_CONN_EMPIRICAL_DEFAULT", Store()
+    good = os.environ[name]
+    monkeypatch.setenv(name, json.dumps({**json.loads(good), "password": "no-longer-valid"}))
+
+    async def scene() -> None:
+        trigger = watch()
+        trigger.asset_state_store = store
+        task = asyncio.create_task(anext(trigger.run()))
+        await looked(empirical, 2)
+        assert store.values == {}
+        monkeypatch.setenv(name, good)
+        await until(lambda: store.values, "the first look with the new key")
+        run_id = end()
+        assert (await task).payload["run_id"] == run_id
 
     played(scene())
 

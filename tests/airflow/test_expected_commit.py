@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
     from tests.airflow.conftest import DagRun
 
-pytestmark = pytest.mark.usefixtures("connection")
+pytestmark = pytest.mark.usefixtures("connection", "at_once")
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 RELEASED = "3f786850e387550fdab836ed7e6dc881de23001b"
