@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
 import httpx
 
@@ -166,10 +167,11 @@ class BaseClient:
 
     def _request(self, call: Call[Any]) -> dict[str, Any]:
         limits = self._settings.timeouts
+        # Not by httpx: before 0.28 its params take a "%0d" in a value for a quoted character.
+        query = f"?{urlencode(call.params)}" if call.params else ""
         return {
             "method": call.method,
-            "url": f"{self._settings.base_url}{call.path}",
-            "params": call.params,
+            "url": f"{self._settings.base_url}{call.path}{query}",
             "json": call.body,
             "timeout": httpx.Timeout(self._seconds(call), connect=limits.connect),
         }

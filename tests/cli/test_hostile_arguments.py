@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ def command(empirical: Emulator, api_key: str) -> Callable[..., Result]:
     environment = {"EMPIRICALRUN_KEY": api_key, "EMPIRICAL_BASE_URL": empirical.url}
 
     def run(*arguments: str) -> Result:
-        return CliRunner(env=environment).invoke(main, arguments)
+        # Before 8.2, click has to be told to keep the two apart.
+        apart = {"mix_stderr": False} if version("click") < "8.2" else {}
+        return CliRunner(env=environment, **apart).invoke(main, arguments)
 
     return run
 

@@ -148,7 +148,7 @@ def test_an_answer_that_echoes_overrides_and_cannot_be_read_leaves_none(
 
     monkeypatch.setattr(httpx.Response, "aiter_raw", araw)
     error = caught(lambda: ask("get_test_run", 5))
-    assert '"value":"***"' in str(error)
+    assert '"value":"***"' in str(error).replace(": ", ":")  # httpx 0.27 writes JSON with a blank
     assert leaks_of(error, [VALUE]) == []
 
 

@@ -68,6 +68,7 @@ def test_the_form_has_our_fields_only(deployment: Deployment) -> None:
         "dashboard_url": "Dashboard URL",
         "environment": "Default environment",
         "timeout": "Request timeout (s)",
+        "ca_bundle": "CA bundle",
     }
 
 

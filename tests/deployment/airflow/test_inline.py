@@ -104,6 +104,7 @@ def test_the_form_has_our_fields_only() -> None:
         "Dashboard URL",
         "Default environment",
         "Request timeout (s)",
+        "CA bundle",
     ]
 
 
