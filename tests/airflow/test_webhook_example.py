@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from tests.signing import OLD_SECRET, SECRET, secret_of, signed, webhook
 
 END = "test_run.some_name_nobody_knows"
 PASSWORD = "password-of-the-receiver-8c1f"
+AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
 
 
 class Airflow:
@@ -128,7 +130,9 @@ def test_an_airflow_that_fails_is_told(
 def test_airflow_takes_the_receiver_for_no_dag() -> None:
     """The folder has both DAGs, and the file beside them is not even read."""
     bag = DagBag(EXAMPLES)
-    assert bag.import_errors == {}
+    needs_airflow_3 = {"start_when_a_run_ends.py"}  # assets have watchers from 3.0 on
+    broken = {Path(file).name for file in bag.import_errors}
+    assert broken <= (needs_airflow_3 if AIRFLOW < (3, 0) else set()), bag.import_errors
     read = {Path(each.file).name for each in bag.dagbag_stats}
     assert "after_webhook.py" in read
     assert "webhook_receiver.py" not in read

@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -144,8 +145,10 @@ def test_the_example_starts_where_staging_is_red(airflow: Deployment, service: S
     service.script("staging", "failed", runs=1)
     [red] = end(service, 1)
     until("it has started", lambda: dag_runs(airflow, EXAMPLE.stem) == ["success"], 90)
-    [(told,)] = rows(airflow, "SELECT value FROM xcom WHERE dag_id = ?", EXAMPLE.stem)
-    assert f"Empirical test run {red} in staging failed" in told
+    dag_run = airflow.api("GET", f"/api/v2/dags/{EXAMPLE.stem}/dagRuns")["dag_runs"][0]
+    path = f"/api/v2/dags/{EXAMPLE.stem}/dagRuns/{quote(dag_run['dag_run_id'])}"
+    told = airflow.api("GET", f"{path}/taskInstances/tell/xcomEntries/return_value")["value"]
+    assert f"Empirical test run {red} in staging failed" in str(told)
 
 
 def dag_runs(airflow: Deployment, dag_id: str) -> list[str]:
