@@ -26,21 +26,21 @@ __all__ = ["afind_commit", "find_commit"]
 log = logging.getLogger(__name__)
 
 
-def find_commit(client: EmpiricalClient, run: TestRun) -> TestRun:
-    """Return a finished run with its commit, as far as the service tells that.
+def find_commit(client: EmpiricalClient, run: TestRun, expected: str | None) -> TestRun:
+    """Return a finished run with its commit, where one is expected and the service tells it.
 
     It is worth one try and no error: where it cannot be had, the run comes back as it was.
     """
-    return drive(_steps(run), partial(client._send, retry_for=0))  # noqa: SLF001  # of the package
+    return drive(_steps(run, expected), partial(client._send, retry_for=0))  # noqa: SLF001  # of the package
 
 
-async def afind_commit(client: AsyncEmpiricalClient, run: TestRun) -> TestRun:
+async def afind_commit(client: AsyncEmpiricalClient, run: TestRun, expected: str | None) -> TestRun:
     """Do what `find_commit` does, with an async client."""
-    return await adrive(_steps(run), partial(client._send, retry_for=0))  # noqa: SLF001  # of the package
+    return await adrive(_steps(run, expected), partial(client._send, retry_for=0))  # noqa: SLF001  # of the package
 
 
-def _steps(run: TestRun) -> Generator[Call[Any], Any, TestRun]:
-    if not run.commit and run.state.is_terminal:
+def _steps(run: TestRun, expected: str | None) -> Generator[Call[Any], Any, TestRun]:
+    if expected is not None and not run.commit and run.state.is_terminal:
         try:
             page: endpoints.Sighting = yield endpoints.look_at_runs(1, {run.id})
         except EmpiricalError as error:

@@ -58,7 +58,7 @@ class Wait:
         self._poll_interval = options.poll_interval
         self._timeout = options.timeout
         self._start_timeout = options.start_timeout
-        self.expect_commit = options.expect_commit
+        self._expect_commit = options.expect_commit
         self._on_progress = on_progress
         self._log = log
         self._clock = clock
@@ -92,7 +92,7 @@ class Wait:
                 run,
                 self._policy,
                 elapsed_seconds=self._elapsed(),
-                expect_commit=self.expect_commit,
+                expect_commit=self._expect_commit,
             )
 
     def missed(self, error: EmpiricalError) -> None:
@@ -121,7 +121,7 @@ class Wait:
                 self._policy,
                 elapsed_seconds=self._elapsed(),
                 timed_out=told,
-                expect_commit=self.expect_commit,
+                expect_commit=self._expect_commit,
             )
             return 0.0
         interval = self._poll_interval * self._draw(0.9, 1.1)
@@ -210,7 +210,7 @@ def wait_for_test_run(
     while True:
         try:
             run = client.get_test_run(run_id, retry_for=0)
-            wait.saw(run if expect_commit is None else find_commit(client, run))
+            wait.saw(find_commit(client, run, expect_commit))
         except EmpiricalError as error:
             wait.missed(error)
         pause = wait.pause()
@@ -253,7 +253,7 @@ async def await_for_test_run(
     while True:
         try:
             run = await client.get_test_run(run_id, retry_for=0)
-            wait.saw(run if expect_commit is None else await afind_commit(client, run))
+            wait.saw(await afind_commit(client, run, expect_commit))
         except EmpiricalError as error:
             wait.missed(error)
         pause = wait.pause()

@@ -92,9 +92,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         with final():
             run_id, expected = self._chosen_run(ti), commit_to_expect(self.expect_commit)
             with EmpiricalHook(self.empirical_conn_id).get_conn() as client:
-                run = client.get_test_run(run_id)
-                if expected is not None:
-                    run = find_commit(client, run)
+                run = find_commit(client, client.get_test_run(run_id), expected)
         page = f" ({run.url})" if run.url else ""
         if not run.state.is_terminal:
             raise AirflowException(

@@ -127,7 +127,8 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
 
         if self._verdict is None:
             with self._known().get_client() as client:
-                self._judge(find_commit(client, client.get_test_run(self._run_id)))
+                run = client.get_test_run(self._run_id)
+                self._judge(find_commit(client, run, self._waiting["expect_commit"]))
         return self._told()
 
     async def afetch_result(self) -> dict[str, Any]:
@@ -136,7 +137,8 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
 
         if self._verdict is None:
             async with self._known().get_async_client() as client:
-                self._judge(await afind_commit(client, await client.get_test_run(self._run_id)))
+                run = await client.get_test_run(self._run_id)
+                self._judge(await afind_commit(client, run, self._waiting["expect_commit"]))
         return self._told()
 
     # The run
