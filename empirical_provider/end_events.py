@@ -51,6 +51,14 @@ class EndFilter:
             checks.one_of("outcome", each, _OUTCOMES)
         object.__setattr__(self, "policy", GatePolicy.of(self.policy))
 
+    def tell(self, cursor: Cursor | None, look: Look) -> tuple[list[Verdict], Cursor]:
+        """Return what a look tells a watcher, and its cursor after that; a first look nothing."""
+        if cursor is None:
+            from empirical_provider.ended_runs import Cursor  # noqa: PLC0415  # as above
+
+            return [], Cursor.start(look)
+        return [*self.events(cursor, look)], cursor.after(look)
+
     def events(self, cursor: Cursor, look: Look) -> Iterator[Verdict]:
         """Give the verdicts that a look has to tell the watcher with this cursor."""
         from empirical_provider.verdict import judge  # noqa: PLC0415  # as above

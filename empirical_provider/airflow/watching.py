@@ -52,14 +52,9 @@ class Watcher:
 
     def hear(self, number: int, look: Look) -> Iterator[Verdict]:
         """Give what a look has to tell; at the end of that, it has been told."""
-        from empirical_provider.ended_runs import Cursor
-
-        if self.cursor is None:
-            self.cursor = Cursor.start(look)
-        else:
-            yield from self._wanted.events(self.cursor, look)
-            self.cursor = self.cursor.after(look)
-        self._unsaved[number] = self.cursor
+        verdicts, after = self._wanted.tell(self.cursor, look)
+        yield from verdicts
+        self._unsaved[number] = self.cursor = after
 
     async def save(self, number: int) -> None:
         """Save that it has been told of a look and of those before; what fails is saved later."""

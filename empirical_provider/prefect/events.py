@@ -76,10 +76,7 @@ async def emit_test_run_events(
     known = await _saved(name)
     async with block.get_async_client() as client:
         look = await alook_for_ended_runs(client, [known])
-    if known is None:
-        verdicts, after = [], Cursor.start(look)
-    else:
-        verdicts, after = [*wanted.events(known, look)], known.after(look)
+    verdicts, after = wanted.tell(known, look)
     async with get_events_client(checkpoint_every=1) as events:  # each is confirmed
         for verdict in verdicts:
             await events.emit(_event(verdict, block.base_url or DEFAULT_BASE_URL))
