@@ -36,8 +36,18 @@ _DOTS = {".", ".."}
 """Parts of a path that lead elsewhere; there is no way to quote them."""
 
 
-def dashboard_of(base_url: str) -> str:
-    """Return the address of the dashboard that shows what an API answers about."""
+def dashboard_of(base_url: str, given: object = None) -> str:
+    """Return the address of the dashboard that shows what an API answers about.
+
+    Args:
+        base_url: The API's address.
+        given: The dashboard's, where a user has said it.
+
+    Raises:
+        InvalidRequestError: The dashboard's is not valid.
+    """
+    if given is not None:
+        return service_url("dashboard_url", given)
     return _DASHBOARD_OF.get(base_url, base_url)
 
 

@@ -34,10 +34,6 @@ __all__ = [
 ]
 
 
-_LARGEST = 2**53 - 1
-"""Beyond it, numbers of JSON are not exact: no id, no count."""
-
-
 class Unreadable(Exception):  # noqa: N818  # never leaves the package: the client gives it a context
     """The answer lacks something or holds what it cannot hold; the text says what."""
 
@@ -190,7 +186,7 @@ def integer(row: Mapping[str, Any], name: str) -> int | None:
 
 def is_integer(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer that every reader of JSON takes for the same."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= checks.LARGEST
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:

@@ -16,6 +16,7 @@ from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.hiding import Secret
 
 __all__ = [
+    "LARGEST",
     "NOT_IN_A_LINE",
     "as_mapping",
     "flag",
@@ -39,7 +40,7 @@ NOT_IN_A_LINE = re.compile(
 """What could forge another line of a log, steer a terminal, turn the order of what a person reads,
 or be no character at all (half of a surrogate pair)."""
 
-_LARGEST = 2**53 - 1
+LARGEST = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly."""
 
 _MOST_SECONDS = 1e9
@@ -115,8 +116,8 @@ def whole_number(field: str, value: object, *, at_least: int) -> int:
         raise _refuse(field, value, f"an integer of at least {at_least}")
     if value < at_least:
         raise InvalidRequestError(f"{field} must be at least {at_least}, not {_digits(value)}.")
-    if value > _LARGEST:
-        raise InvalidRequestError(f"{field} must be at most {_LARGEST}, not {_digits(value)}.")
+    if value > LARGEST:
+        raise InvalidRequestError(f"{field} must be at most {LARGEST}, not {_digits(value)}.")
     return int(value)  # a plain one, also where it is an enum's
 
 
@@ -124,7 +125,7 @@ def run_id(field: str, value: object) -> int:
     """Require the id of a test run: an integer, or the digits of one."""
     digits = isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,15}", value)
     given = int(digits[0]) if digits else value
-    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= _LARGEST:
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= LARGEST:
         return int(given)
     shown = _digits(given) if isinstance(given, int) else named(given)
     raise InvalidRequestError(
@@ -159,9 +160,9 @@ def scalar(field: str, value: object) -> str | int | float:
         return _sendable(field, value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidRequestError(f"{field} must be a finite number, not {value}.")
-    if isinstance(value, int) and abs(value) > _LARGEST:
+    if isinstance(value, int) and abs(value) > LARGEST:
         raise InvalidRequestError(
-            f"{field} must be a number of at most {_LARGEST}, not {_digits(value)}: readers of "
+            f"{field} must be a number of at most {LARGEST}, not {_digits(value)}: readers of "
             f"JSON round larger ones. Give it as a string."
         )
     return value

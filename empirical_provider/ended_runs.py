@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -247,17 +247,9 @@ def _settled(runs: Iterable[TestRun]) -> int:
 
     It goes by the service's own times, so that no clock of ours matters.
     """
-    times = {run.id: moment for run in runs if (moment := _created_at(run)) is not None}
+    times = {run.id: moment for run in runs if (moment := run.created) is not None}
     if not times:
         return 0
     newest = max(times.values())  # taking the overlap from it could leave the calendar
     old = (run_id for run_id, moment in times.items() if newest - moment > _OVERLAP)
     return max(old, default=0)
-
-
-def _created_at(run: TestRun) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(run.created_at or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

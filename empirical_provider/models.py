@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -142,6 +143,15 @@ class TestRun:
     trigger_key: str | None = None
     shown: frozenset[str] = field(default=frozenset(), repr=False)
     tests: tuple[TestResult, ...] = ()
+
+    @property
+    def created(self) -> datetime | None:
+        """When the run was created, by the service's clock; None where that makes no sense."""
+        try:
+            moment = datetime.fromisoformat(self.created_at or "")
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a later step of a pipeline needs: id, state, url, branch, created_at."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from empirical_provider import endpoints
@@ -137,7 +136,9 @@ class Search:
         for page in range(1, _MOST_PAGES + 1):
             listed = yield endpoints.list_test_runs(page, per_page=_PER_PAGE)
             bar = self._clocks.at_the_service(self._since, self._slack)
-            recent = [run for run in listed.runs if _created_at(run, bar) >= bar]
+            recent = [
+                run for run in listed.runs if run.created is None or run.created.timestamp() >= bar
+            ]
             self.listed |= {run.id for run in listed.runs}
             for run in recent:
                 told = self._match(run, True)  # noqa: FBT003  # in a list
@@ -177,12 +178,3 @@ class Search:
                 f"what they were started for"
             )
         return matches
-
-
-def _created_at(run: TestRun, unknown: float) -> float:
-    """Return when a run was created, by the service's clock."""
-    try:
-        moment = datetime.fromisoformat(run.created_at or "")
-    except ValueError:
-        return unknown
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

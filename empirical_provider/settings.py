@@ -99,9 +99,7 @@ class Settings:
             if project_id is None
             else checks.whole_number("project_id", project_id, at_least=1),
             project_slug=None if project_slug is None else _slug(project_slug),
-            dashboard_url=dashboard_of(base)
-            if dashboard_url is None
-            else service_url("dashboard_url", dashboard_url),
+            dashboard_url=dashboard_of(base, dashboard_url),
             timeouts=Timeouts.of(timeout),
             retry_for=0.0 if retry_for == 0 else checks.number("retry_for", retry_for),
             ca_bundle=None if ca_bundle is None else checks.line("ca_bundle", ca_bundle),

@@ -120,15 +120,10 @@ class EmpiricalHook(BaseHook):
         Raises:
             InvalidRequestError: The connection is incomplete or has an unknown extra.
         """
-        from empirical_provider.addresses import dashboard_of, service_url
+        from empirical_provider.addresses import dashboard_of
 
         settings = self._settings()
-        given = settings.get("dashboard_url")
-        return (
-            dashboard_of(settings["base_url"])
-            if given is None
-            else service_url("dashboard_url", given)
-        )
+        return dashboard_of(settings["base_url"], settings.get("dashboard_url"))
 
     def _read(self, connection: _Connection) -> dict[str, Any]:
         """Turn a connection into settings; whatever it holds that is not known is refused."""
