@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from empirical_provider import EmpiricalClient, TestRunRequest
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from empirical_provider.emulator import Emulator
+    from tests.airflow.standins import TaskInstance
 
 HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 os.environ.update(
@@ -72,6 +75,25 @@ def connection(
     fields = {"conn_type": "empirical", "password": api_key, "host": empirical.url}
     monkeypatch.setenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT", json.dumps(fields))
     return fields
+
+
+@pytest.fixture(params=["sync", "deferrable", "poke", "reschedule", "sensor deferrable"])
+def wait(request: pytest.FixtureRequest, empirical: Emulator, api_key: str) -> Callable[..., Any]:
+    """Return a function that starts a run in staging and waits for it, one way or the other."""
+    from tests.airflow.standins import gate, run, sensor  # noqa: PLC0415  # loads Airflow
+
+    way: str = request.param
+
+    def by_operator(ti: TaskInstance, **fields: Any) -> Any:
+        return run(gate(deferrable=way == "deferrable", **fields), ti)
+
+    def by_sensor(ti: TaskInstance, **fields: Any) -> Any:
+        with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+            run_id = client.trigger(TestRunRequest(environment="staging")).id
+        how = {"deferrable": True} if "deferrable" in way else {"deferrable": False, "mode": way}
+        return run(sensor(test_run_id=str(run_id), **how, **fields), ti)
+
+    return by_operator if way in {"sync", "deferrable"} else by_sensor
 
 
 @pytest.fixture

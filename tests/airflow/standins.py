@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import json
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
 from empirical_provider.airflow.sensors import EmpiricalTestRunSensor
 from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
 from empirical_provider.airflow.versions import find
+
+AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
+"""Its version, as far as tests care."""
 
 AirflowFailException = find(
     "airflow.sdk.exceptions:AirflowFailException", "airflow.exceptions:AirflowFailException"

@@ -7,8 +7,8 @@ import contextlib
 import importlib
 import json
 import os
+import time
 from collections import Counter
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,14 +16,13 @@ import pytest
 from empirical_provider import EmpiricalClient, InvalidRequestError, TestRunRequest
 from empirical_provider.airflow import triggers, watching
 from empirical_provider.airflow.remembering import Memory
+from tests.airflow.standins import AIRFLOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger
     from empirical_provider.emulator import Emulator
-
-AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
 
 pytestmark = [
     pytest.mark.usefixtures("connection"),
@@ -122,11 +121,11 @@ async def triggerer() -> AsyncIterator[Triggerer]:
 
 
 async def until(look: Callable[[], Any], what: str) -> Any:
-    """Wait until there is something to see; what it is stands in the failure's traceback."""
-    del what
-    async with asyncio.timeout(20):
-        while not (seen := look()):  # noqa: ASYNC110  # seen in threads, which have no event to set
-            await asyncio.sleep(0.01)
+    """Look until there is something to see; fail when that takes too long."""
+    deadline = time.monotonic() + 20
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"not within 20 s: {what}"
+        await asyncio.sleep(0.01)  # it is seen in other threads, which have no event to set
     return seen
 
 

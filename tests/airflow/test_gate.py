@@ -15,7 +15,6 @@ from empirical_provider import (
     GatePolicy,
     InvalidRequestError,
     TestRun,
-    TestRunRequest,
 )
 from empirical_provider import exceptions as core
 from empirical_provider.airflow import exceptions as host
@@ -35,23 +34,6 @@ if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
 
 pytestmark = pytest.mark.usefixtures("connection", "at_once")
-
-
-@pytest.fixture(params=["sync", "deferrable", "poke", "reschedule", "sensor deferrable"])
-def wait(request: pytest.FixtureRequest, empirical: Emulator, api_key: str) -> Callable[..., Any]:
-    """Return a function that starts a run in staging and waits for it, one way or the other."""
-    way: str = request.param
-
-    def by_operator(ti: TaskInstance, **fields: Any) -> Any:
-        return run(gate(deferrable=way == "deferrable", **fields), ti)
-
-    def by_sensor(ti: TaskInstance, **fields: Any) -> Any:
-        with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
-            run_id = client.trigger(TestRunRequest(environment="staging")).id
-        how = {"deferrable": True} if "deferrable" in way else {"deferrable": False, "mode": way}
-        return run(sensor(test_run_id=str(run_id), **how, **fields), ti)
-
-    return by_operator if way in {"sync", "deferrable"} else by_sensor
 
 
 @pytest.mark.parametrize(

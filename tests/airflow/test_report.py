@@ -42,23 +42,6 @@ pytestmark = pytest.mark.usefixtures("connection", "at_once")
 ObjectStoragePath = find("airflow.sdk:ObjectStoragePath", "airflow.io.path:ObjectStoragePath")
 
 
-@pytest.fixture(params=["sync", "deferrable", "poke", "reschedule", "sensor deferrable"])
-def wait(request: pytest.FixtureRequest, empirical: Emulator, api_key: str) -> Callable[..., Any]:
-    """Return a function that starts a run in staging and waits for it, one way or the other."""
-    way: str = request.param
-
-    def by_operator(ti: TaskInstance, **fields: Any) -> Any:
-        return run(gate(deferrable=way == "deferrable", **fields), ti)
-
-    def by_sensor(ti: TaskInstance, **fields: Any) -> Any:
-        with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
-            run_id = client.trigger(TestRunRequest(environment="staging")).id
-        how = {"deferrable": True} if "deferrable" in way else {"deferrable": False, "mode": way}
-        return run(sensor(test_run_id=run_id, **how, **fields), ti)
-
-    return by_operator if way in {"sync", "deferrable"} else by_sensor
-
-
 @pytest.mark.parametrize(
     ("scripted", "policy", "raised", "counts"),
     [

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +22,7 @@ from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
 from empirical_provider.emulator import Emulator
 from tests.airflow.standins import (
+    AIRFLOW,
     AirflowFailException,
     TaskDeferred,
     TaskInstance,
@@ -35,8 +35,6 @@ from tests.airflow.standins import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
 
 pytestmark = pytest.mark.usefixtures("connection")
 

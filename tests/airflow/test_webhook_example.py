@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 from dags_examples import after_webhook, webhook_receiver
 from empirical_provider.webhooks import LARGEST_BODY
+from tests.airflow.standins import AIRFLOW
 from tests.airflow.test_dag_runs import DagBag
 from tests.airflow.test_examples import EXAMPLES
 from tests.receiving import Receiver, served
@@ -23,7 +23,6 @@ from tests.signing import OLD_SECRET, SECRET, secret_of, signed, webhook
 
 END = "test_run.some_name_nobody_knows"
 PASSWORD = "password-of-the-receiver-8c1f"
-AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
 
 
 class Airflow:
