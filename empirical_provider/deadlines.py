@@ -25,9 +25,9 @@ def answers_in_time(client: _Client) -> _Client:
     for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001  # and proxies
         pool = getattr(transport, "_pool", None)
         if isinstance(pool, httpcore.ConnectionPool):
-            pool._network_backend = _Backend(pool._network_backend)  # noqa: SLF001
+            pool._network_backend = _Backend(pool._network_backend)  # noqa: SLF001  # as above
         elif isinstance(pool, httpcore.AsyncConnectionPool):
-            pool._network_backend = _AsyncBackend(pool._network_backend)  # noqa: SLF001
+            pool._network_backend = _AsyncBackend(pool._network_backend)  # noqa: SLF001  # as above
     return client
 
 

@@ -60,7 +60,7 @@ class LocalFile:
         """Refuse what is no file in a folder that may be written to."""
         text = str(self._path)
         folder = os.path.dirname(text) or "."  # noqa: PTH120  # pathlib's raise, for odd names
-        if "\0" in text or os.path.isdir(text) or not os.access(folder, os.W_OK):  # noqa: PTH112
+        if "\0" in text or os.path.isdir(text) or not os.access(folder, os.W_OK):  # noqa: PTH112  # as above
             raise InvalidRequestError(
                 f"{field}: no report can be written to {self}: it must be a file in a folder that "
                 "is there and may be written to."

@@ -49,7 +49,7 @@ def _is_page(url: object, operator: BaseOperator) -> bool:
         from empirical_provider.airflow.hooks import EmpiricalHook
 
         hook = getattr(operator, "_hook", None)  # of the task that has just run
-        dashboard = (hook or EmpiricalHook(operator.empirical_conn_id)).dashboard_url  # type: ignore[attr-defined]
+        dashboard = (hook or EmpiricalHook(operator.empirical_conn_id)).dashboard_url  # type: ignore[attr-defined]  # ours has one
     except Exception as error:  # noqa: BLE001  # the host's are of many kinds
         log.info("The link is not held against its connection: %r", error)
         return True
