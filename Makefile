@@ -17,7 +17,7 @@ tool = $(filter %/bin/$(1),$(TOOLS))
 
 # One environment per host version, each installed from requirements/NAME.txt: the newest of each host,
 # and the others that are supported.
-NEWEST := core airflow prefect
+NEWEST := core airflow prefect docs
 OTHERS := airflow-2.11 airflow-3.0 airflow-3.1 airflow-3.2 airflow-3.4 prefect-3.6
 PEERS := airflow-peers prefect-peers
 ENVS := $(NEWEST) $(OTHERS) $(PEERS)
@@ -31,7 +31,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser test-wheel screenshots fuzz bench envs lint layers \
+.PHONY: help demo test test-quick test-matrix test-browser test-wheel screenshots fuzz bench docs envs lint layers \
 	types audit dist lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
@@ -55,7 +55,7 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # Check it
 
 # Several suites run at the same time, as they mostly wait. Those that take longest go first.
-SUITES := test-prefect test-airflow test-core types lint layers
+SUITES := test-prefect test-airflow test-core test-docs docs types lint layers
 parallel = $(MAKE) --no-print-directory --output-sync=target
 
 test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
@@ -137,6 +137,9 @@ types: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## mypy -
 		$(call tool,basedpyright) --level error --pythonpath .venvs/$$env/bin/python \
 			tests/typing/user_code_$$env.py || exit; done
 
+docs: $(call ready,docs)  ## The site of the documentation, built strictly into site/
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict
+
 audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
 	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
 
@@ -207,16 +210,17 @@ check-python:
 
 lock: $(ENVS:%=lock-%)  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
 
-# What a host environment adds to the core's: its extra, and what keeps its version working.
+# What an environment adds to the core's: a host its extra, and what keeps its version working.
+lock_docs = --group docs
 lock_host = --extra $(call host,$(1)) requirements/$(1).in
 
 $(ENVS:%=lock-%): lock-%: | $(UV)
 	@echo 'Locking requirements/$*.txt'
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-strip-extras \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) \
-		--extra emulator --extra cli --extra reports --group test --group check $(if $(filter-out core,$*),$(call lock_host,$*)) \
+		--extra emulator --extra cli --extra reports --group test --group check $(if $(filter core docs,$*),$(lock_$*),$(call lock_host,$*)) \
 		--output-file requirements/$*.txt pyproject.toml
 
 clean:  ## Remove the environments, the tools and all caches
-	rm -rf .venvs .tools .results .screenshots .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venvs .tools .results .screenshots .mypy_cache .pytest_cache .ruff_cache dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

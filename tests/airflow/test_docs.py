@@ -1,0 +1,55 @@
+"""The documentation's code blocks of Airflow run as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.docs.blocks import Block, run_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from empirical_provider.emulator import Emulator
+    from tests.airflow.conftest import DagRun
+
+pytestmark = pytest.mark.slow  # each is a DAG run, and gates wait ten real seconds for a first look
+
+ALONE = "from airflow.sdk import DAG\n\nwith DAG('block'):\n"
+"""What is put around operators that stand in no DAG."""
+
+
+@pytest.mark.parametrize("block", run_by("airflow"), ids=str)
+def test_a_block_runs(
+    block: Block,
+    run_dag: Callable[..., DagRun],
+    connection: dict[str, Any],
+    empirical: Emulator,
+    tmp_path: Path,
+) -> None:
+    """Its DAG, or a DAG around its operators, comes to a good end and has asked the service for
+    something; or its tests pass."""
+    text = block.text
+    if "def test_" in text:
+        file = tmp_path / "test_block.py"
+        file.write_text(text)
+        tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)]
+        done = subprocess.run(tests, capture_output=True, text=True, check=False)  # noqa: S603
+        assert done.returncode == 0, done.stdout
+        return
+    assert connection
+    if "DAG(" not in text:
+        text = ALONE + textwrap.indent(text, "    ")
+    dag_ids = re.findall(r"DAG\(\s*(?:dag_id=)?[\"'](\w+)", text)
+    assert dag_ids, text
+    for dag_id in dag_ids:
+        (tmp_path / f"{dag_id}.py").write_text(text)
+        assert run_dag(dag_id, tmp_path).states <= {"success", "skipped"}
+    assert empirical.requests
+    assert [each for each in empirical.requests if each.status >= 400] == []

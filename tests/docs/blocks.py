@@ -1,0 +1,86 @@
+"""The code blocks of README and documentation, each with what runs it.
+
+* Python of Airflow or Prefect, by what it imports, and a `prefect.yaml`:
+  `tests/airflow/test_docs.py`, `tests/prefect/test_docs.py`.
+* Other Python, console, and the files of CI systems: `tests/docs/test_blocks.py`.
+* Pages that begin with ``start-`` are followed from top to bottom: `tools/follow_starts.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[2]
+
+_ONCE = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/results.md"]
+_PAGES = [*_ONCE, "empirical_provider/emulator/README.md"]
+
+_OF_HOST = {
+    host: re.compile(rf"^\s*(from|import) (empirical_provider\.)?{host}\b", re.MULTILINE)
+    for host in ("airflow", "prefect")
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced code block.
+
+    Args:
+        page: The file, from the root of the repository.
+        line: Its first line there.
+        language: The first word of the fence.
+        text: What stands in it.
+        title: Its title, where it has one: the name of the file that it is.
+    """
+
+    page: str
+    line: int
+    language: str
+    text: str
+    title: str = ""
+
+    def __str__(self) -> str:
+        """Return where it stands, as the name of its test."""
+        return f"{self.page}:{self.line}"
+
+    @property
+    def runner(self) -> str:
+        """What runs it: airflow, prefect, core, console, ci, start, or nothing for a diagram."""
+        if Path(self.page).name.startswith("start-"):
+            return "start"
+        if self.language == "python":
+            hosts = [host for host, imports in _OF_HOST.items() if imports.search(self.text)]
+            assert len(hosts) < 2, f"{self}: one block, one host"
+            return hosts[0] if hosts else "core"
+        if self.language == "yaml":
+            return "prefect" if "deployments:" in self.text else "ci"
+        return {"console": "console", "mermaid": "nothing"}[self.language]
+
+
+def pages() -> list[Path]:
+    """Return all files that have text for users."""
+    return [*(ROOT / page for page in _PAGES), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def of_page(page: Path) -> list[Block]:
+    """Return the code blocks of a file, in their order."""
+    text = page.read_text("utf-8")
+    found = []
+    for token in MarkdownIt().parse(text):
+        assert token.type != "code_block", f"{page}: an indented block: {token.content}"
+        if token.type == "fence":
+            language, _, rest = token.info.partition(" ")
+            title = re.search(r'title="([^"]*)"', rest)
+            name = page.relative_to(ROOT).as_posix()
+            line = (token.map or [0])[0] + 1
+            found.append(Block(name, line, language, token.content, title[1] if title else ""))
+    return found
+
+
+def run_by(runner: str) -> list[Block]:
+    """Return the code blocks that one of the suites runs."""
+    return [block for page in pages() for block in of_page(page) if block.runner == runner]
