@@ -31,7 +31,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser test-wheel screenshots fuzz bench docs envs lint layers \
+.PHONY: help demo test test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs lint layers \
 	types audit dist lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
@@ -153,22 +153,14 @@ dist: $(call ready,core) | $(call tool,twine) $(call tool,check-wheel-contents) 
 	@$(call tool,twine) check --strict dist/*
 	@$(call tool,check-wheel-contents) dist/*.whl
 
-# They run where the sdist is unpacked, without its package, so that they find the wheel alone.
-WHEEL := .venvs/wheel
-wheel_needs := -r pyproject.toml --extra cli --extra emulator --extra reports --group test
-
 test-wheel: dist  ## The core's quick tests on the built wheel, with the newest and the oldest that it may need
-	@rm -rf $(WHEEL) && mkdir -p $(WHEEL)/sdist
-	@tar -xf dist/*.tar.gz -C $(WHEEL)/sdist --strip-components 1 && rm -r $(WHEEL)/sdist/empirical_provider
-	@$(UV) venv --quiet --python '$(interpreter)' $(WHEEL)/newest
-	@$(UV) pip install --quiet --python $(WHEEL)/newest $(wheel_needs) --constraint requirements/core.txt
-	@$(UV) venv --quiet --python '$(interpreter)' $(WHEEL)/oldest
-	@$(UV) pip install --quiet --python $(WHEEL)/oldest $(wheel_needs) --resolution lowest-direct
-	@for env in newest oldest; do \
-		echo "The wheel with the $$env that it may need" && \
-		$(UV) pip install --python $(WHEEL)/$$env "$$(echo dist/*.whl)[cli,emulator,reports]" && \
-		(cd $(WHEEL)/sdist && ../$$env/bin/pytest $(call suites,core) -m 'not slow' $(PYTEST_ARGS)) || exit; \
-	done
+	@$(PYTHON) tools/test_wheel.py $(UV) --pythons $(interpreter) --pytest-args '$(PYTEST_ARGS)'
+
+# Both hosts, too, on every Python that is named: make test-wheels PYTHONS="3.11 3.12 3.13"
+PYTHONS ?= $(interpreter)
+test-wheels: dist  ## The quick tests of core and hosts on the built wheel, on each of PYTHONS
+	@$(PYTHON) tools/test_wheel.py $(UV) --parts core airflow prefect --pythons $(PYTHONS) \
+		--pytest-args '$(PYTEST_ARGS)'
 
 # ---------------------------------------------------------------------------------------------------
 # Set it up

@@ -20,7 +20,7 @@ from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
 from empirical_provider.hiding import Secret, hide
 from empirical_provider.models import Project, TestRun
-from empirical_provider.outcomes import Answer
+from empirical_provider.receiving import Answer
 from empirical_provider.retry import Attempts
 from empirical_provider.settings import Settings, Timeouts
 

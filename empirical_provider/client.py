@@ -1,7 +1,8 @@
 """The two clients, which send and decide nothing.
 
 What is sent stands in `endpoints`, what it came to in `outcomes`, when to try again in `retry`.
-The classes are twins: the same lines but for ``async`` and ``await``. A test proves it.
+The classes are twins: the same lines but for ``async`` and ``await``. A test proves it; they stand in
+one module, long as it is, to be read side by side.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from empirical_provider.deadlines import answers_in_time
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.models import Environment, Project, TestRun, TestRunRequest
-from empirical_provider.outcomes import Answer, Body, failure_of, result_of
+from empirical_provider.outcomes import failure_of, result_of
+from empirical_provider.receiving import Answer, Body
 
 __all__ = ["AsyncEmpiricalClient", "EmpiricalClient"]
 

@@ -2,7 +2,8 @@
 
 Like the wait and the retry this is a rule without I/O: a generator of steps, which `trigger` makes
 with either client. Whatever crashes, the next attempt runs through the same steps and comes out at
-the same run.
+the same run. What can be said without the steps' state stands in modules of its own; the steps
+themselves stay together, long as that is.
 """
 
 from __future__ import annotations

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -20,18 +17,13 @@ from empirical_provider import decoding, redaction
 from empirical_provider import exceptions as errors
 from empirical_provider.answers import Refused, Unreadable
 from empirical_provider.endpoints import Call
+from empirical_provider.receiving import MOST_OF_A_REFUSAL, Answer
 from empirical_provider.settings import Settings
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "Body", "failure_of", "result_of"]
+__all__ = ["failure_of", "result_of"]
 
 T = TypeVar("T")
 
-MAX_BODY_BYTES = 10 * 1024 * 1024
-"""A larger answer is not read."""
-
-_SPOKEN = ("HTTP/1.0", "HTTP/1.1")
-_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES // 1024**2} MB"
-_MOST_OF_A_REFUSAL = 64 * 1024
 _LONGEST_QUOTE = 500
 _VALUE = re.compile(r'("value"\s*:\s*)"(?:[^"\\]|\\.)*("|\Z)')
 """The value of an override, as a run repeats it: a secret that may be somebody else's."""
@@ -69,54 +61,6 @@ _NOT_SENT = (
     httpx.UnsupportedProtocol,
 )
 """What httpx raises while there is no connection that the request could have been written to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer, as it came over the wire: it may repeat what the request said."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    @property
-    def sent_at(self) -> float | None:
-        """When it was sent by the service's clock, in seconds since the epoch; None: not told."""
-        date = _date(self.headers.get("date", ""))
-        return None if date is None else date.timestamp()
-
-
-class Body:
-    """Collects the body of one answer within its limit of size.
-
-    Of an answer that is not 2xx only so much is read as can be quoted: its status says enough.
-    """
-
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self._bytes = bytearray()
-        self._compressed = response.headers.get("content-encoding", "identity") != "identity"
-        promised = response.headers.get("content-length", "0")
-        if response.http_version not in _SPOKEN:
-            raise Unreadable(f"in {response.http_version}, which was not asked for")
-        if response.is_success and self._compressed:
-            raise Unreadable("the body is compressed, although plain text was asked for")
-        if response.is_success and promised.isdigit() and int(promised) > MAX_BODY_BYTES:
-            raise Unreadable(_TOO_LARGE)
-
-    def wants(self, chunk: bytes) -> bool:
-        """Take in what has come, and say whether to go on reading."""
-        self._bytes += chunk
-        if not self._response.is_success:
-            return len(self._bytes) < _MOST_OF_A_REFUSAL
-        if len(self._bytes) > MAX_BODY_BYTES:
-            raise Unreadable(_TOO_LARGE)
-        return True
-
-    def answer(self) -> Answer:
-        """Return the answer, as far as it was wanted."""
-        body = b"(compressed)" if self._compressed else bytes(self._bytes)
-        return Answer(self._response.status_code, self._response.headers, body)
 
 
 def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
@@ -173,7 +117,7 @@ def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
             status=status,
         )
     kind, remedy = _REMEDIES.get(status, _SERVER_FAILED if status >= 500 else _BAD_REQUEST)  # noqa: PLR2004
-    wait = _retry_after(answer.headers)
+    wait = answer.retry_after
     asked_to_wait = "" if wait is None else f" and asked to wait {wait:.0f} s"
     what_came = f"answered {status}{asked_to_wait}: {story.quote(answer.body)}"
     tell = story.unclear if kind in _MAY_HAVE_ACTED else story.error
@@ -271,7 +215,7 @@ def _cut(words: str) -> str:
 
 def _words(body: bytes) -> str:
     """Find what the service says in an answer: its message, or else the text as it is."""
-    text = body[:_MOST_OF_A_REFUSAL].decode("utf-8", errors="replace")
+    text = body[:MOST_OF_A_REFUSAL].decode("utf-8", errors="replace")
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
@@ -283,20 +227,3 @@ def _words(body: bytes) -> str:
             if isinstance(words, str) and words.strip():
                 return words
     return text
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After, in seconds or as a date; a date is held against the service's clock."""
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}", value):
-        return float(value)
-    then, now = _date(value), _date(headers.get("date", "")) or datetime.now(UTC)
-    return None if then is None else max(0.0, (then - now).total_seconds())
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except (TypeError, ValueError, OverflowError):  # the last: a zone hours without end away
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

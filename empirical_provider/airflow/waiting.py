@@ -1,7 +1,8 @@
 """How a task waits for a test run, and what it makes of the verdict: for operator and sensor.
 
 The wait is the core's. The ways to wait differ in one thing only: in what the task does instead of
-sleeping between two looks. It sleeps, or it defers, or (a sensor) has itself rescheduled.
+sleeping between two looks. It sleeps, or it defers, or (a sensor) has itself rescheduled. From the
+first look to the end from outside, the parts share the task's state: so they stay in one module.
 """
 
 from __future__ import annotations
@@ -92,6 +93,14 @@ class WaitsForTestRun:
         """Return the commit that the run must have tested."""
         return commit_to_expect(self.expect_commit, getattr(self, "build", None))
 
+    def _connection(self) -> EmpiricalHook:
+        """Return the hook, the same from the first time on."""
+        if self._hook is None:
+            from empirical_provider.airflow.hooks import EmpiricalHook
+
+            self._hook = EmpiricalHook(self.empirical_conn_id)
+        return self._hook
+
     def _instead_of_sleeping(self, context: Any) -> Callable[[float], Any]:
         """Return what is done between two looks."""
         return (lambda pause: self._defer(context, pause)) if self._defers() else self._sleep
@@ -109,13 +118,11 @@ class WaitsForTestRun:
         self, context: Any, sleep: Callable[[float], Any], *, elapsed: float = 0.0
     ) -> Verdict:
         """Wait for the run; ``elapsed`` are the seconds that are gone at least."""
-        from empirical_provider.airflow.hooks import EmpiricalHook
         from empirical_provider.airflow.versions import AirflowTaskTimeout
         from empirical_provider.wait import wait_for_test_run
 
         self._run_id = run_id = self._awaited(context)
-        self._hook = self._hook or EmpiricalHook(self.empirical_conn_id)
-        with final(), self._hook.get_conn() as client:
+        with final(), self._connection().get_conn() as client:
             try:
                 return wait_for_test_run(
                     client,
@@ -227,12 +234,10 @@ class WaitsForTestRun:
             self._run_id = verdict.run_id
             self._cancel("The Airflow task that waited for it has timed out.")
         if self.report_path is not None:
-            from empirical_provider.airflow.hooks import EmpiricalHook
             from empirical_provider.airflow.reports import write_verdict
 
-            self._hook = self._hook or EmpiricalHook(self.empirical_conn_id)
             with final():
-                write_verdict(self._hook, verdict, self.report_path)
+                write_verdict(self._connection(), verdict, self.report_path)
         raise_if_closed(verdict, retry_red=self.on_retry_after_red != "fail")
         tell_outlets(
             self.outlets,
@@ -280,11 +285,8 @@ class WaitsForTestRun:
     def _cancel(self, reason: str) -> None:
         if self._run_id is None:
             return
-        from empirical_provider.airflow.hooks import EmpiricalHook
-
-        self._hook = self._hook or EmpiricalHook(self.empirical_conn_id)
         try:
-            with self._hook.get_conn(timeout=_CANCEL_TIMEOUT, retry_for=0) as client:
+            with self._connection().get_conn(timeout=_CANCEL_TIMEOUT, retry_for=0) as client:
                 client.cancel_test_run(self._run_id, reason=reason)
         except AlreadyFinishedError:
             log.info("Test run %s has finished already.", self._run_id)

@@ -22,7 +22,8 @@ from empirical_provider.emulator.state import State
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.idempotency import start_once
-from empirical_provider.outcomes import Answer, failure_of, result_of
+from empirical_provider.outcomes import failure_of, result_of
+from empirical_provider.receiving import Answer
 from empirical_provider.searching import Clocks, Pause
 from empirical_provider.settings import Settings
 from empirical_provider.trigger_once import Save, Started, TriggerOnce

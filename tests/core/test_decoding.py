@@ -10,7 +10,8 @@ import pytest
 from empirical_provider import EmpiricalError, TestRunRequest, UnreadableAnswerError, endpoints
 from empirical_provider.answers import Unreadable
 from empirical_provider.decoding import from_json
-from empirical_provider.outcomes import Answer, result_of
+from empirical_provider.outcomes import result_of
+from empirical_provider.receiving import Answer
 from empirical_provider.settings import Settings
 
 KEY = 'emp-key-"5f1d0c7ab9'

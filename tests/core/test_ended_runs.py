@@ -21,7 +21,8 @@ from empirical_provider import (
 from empirical_provider.driving import drive
 from empirical_provider.end_events import EndFilter
 from empirical_provider.ended_runs import Cursor, Look, _steps
-from empirical_provider.outcomes import Answer, result_of
+from empirical_provider.outcomes import result_of
+from empirical_provider.receiving import Answer
 from tests.core.simulation import FAULTS, SETTINGS, Service
 
 if TYPE_CHECKING:

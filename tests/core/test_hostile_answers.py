@@ -39,8 +39,9 @@ from empirical_provider.endpoints import (
     rerun_test_run,
     trigger,
 )
-from empirical_provider.outcomes import Answer, result_of
+from empirical_provider.outcomes import result_of
 from empirical_provider.project_endpoints import get_project, list_environments, list_test_cases
+from empirical_provider.receiving import Answer
 from empirical_provider.settings import Settings
 from empirical_provider.verdict import judge
 from tests.core.hostile import KEY, OVERRIDE, mutated, says_green

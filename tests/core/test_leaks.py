@@ -28,7 +28,7 @@ from empirical_provider import (
 from empirical_provider.base_client import settings_of
 from empirical_provider.endpoints import trigger
 from empirical_provider.hiding import Secret
-from empirical_provider.outcomes import Answer
+from empirical_provider.receiving import Answer
 from tests.leaking import leaks_of
 
 if TYPE_CHECKING:
