@@ -1,8 +1,8 @@
 """The two clients, which send and decide nothing.
 
 What is sent stands in `endpoints`, what it came to in `outcomes`, when to try again in `retry`.
-The classes are twins: the same lines but for ``async`` and ``await``. A test proves it; they stand in
-one module, long as it is, to be read side by side.
+The classes are twins: the same lines but for ``async`` and ``await``. A test proves it; they stand
+in one module, long as it is, to be read side by side.
 """
 
 from __future__ import annotations
