@@ -34,14 +34,17 @@ log = logging.getLogger(__name__)
 
 
 class EmpiricalClient(BaseClient):
-    """Client of the Empirical API, for use as a context manager; see `__init__` for its settings.
+    """Client of the Empirical API, for use as a context manager.
 
-    ::
+    ```python
+    from empirical_provider import EmpiricalClient, TestRunRequest
 
-        with EmpiricalClient(api_key=...) as client:
-            run = client.get_test_run(456)
+    with EmpiricalClient() as client:  # the API key is in EMPIRICALRUN_KEY
+        run = client.trigger(TestRunRequest(environment="staging"))
+        print(client.get_test_run(run.id).state)
+    ```
 
-    Every method raises the errors of `empirical_provider.exceptions`.
+    Every method that asks the service raises the errors of `empirical_provider.exceptions`.
     """
 
     def _open(self) -> None:
@@ -73,6 +76,9 @@ class EmpiricalClient(BaseClient):
         Args:
             run_id: Database id of the run.
             retry_for: Seconds during which to try again, 0 for never; default: the client's.
+
+        Raises:
+            NotFoundError: There is no such run, or the key may not see it.
         """
         return self.with_url(self._send(endpoints.get_test_run(run_id), retry_for=retry_for))
 
@@ -89,12 +95,15 @@ class EmpiricalClient(BaseClient):
         """Go through the runs of the project, newest first; pages are read as they are needed.
 
         Args:
-            environment_ids: Only runs of these environments.
-            branch: Only runs of this branch of the test repository.
-            state: Only runs in this state.
-            result: Only runs that ``passed`` or ``failed``.
-            interval_in_days: Only runs created in the last so many days.
-            per_page: Runs to read at a time, 1 to 100.
+            environment_ids: Only runs of the environments with these ids; default: all.
+            branch: Only runs of this branch of the test repository; default: all.
+            state: Only runs in this state, such as ``ended``; default: all.
+            result: Only runs that ``passed`` or ``failed``; default: all.
+            interval_in_days: Only runs created in the last so many days; default: all.
+            per_page: Runs to read at a time, 1 to 100; default 100.
+
+        Raises:
+            InvalidRequestError: A filter is not valid; raised at once, not with the first run.
         """
         filters = {
             "environment_ids": checks.list_of_ids("environment_ids", environment_ids)
@@ -126,7 +135,7 @@ class EmpiricalClient(BaseClient):
 
         Args:
             run_id: Database id of the run.
-            reason: Recorded with the run.
+            reason: Recorded with the run; default: none.
 
         Raises:
             AlreadyFinishedError: The run was in a terminal state already.
@@ -161,7 +170,14 @@ class EmpiricalClient(BaseClient):
         return self._send(project_endpoints.list_environments(self._settings.project_id))
 
     def get_project(self, project_id: int) -> Project:
-        """Read a project."""
+        """Read a project, such as for its slug.
+
+        Args:
+            project_id: Id of the project.
+
+        Raises:
+            NotFoundError: There is no such project, or the key may not see it.
+        """
         return self._send(project_endpoints.get_project(project_id))
 
     def find_url(self, run: TestRun) -> TestRun:
@@ -203,12 +219,25 @@ class EmpiricalClient(BaseClient):
 
 
 class AsyncEmpiricalClient(BaseClient):
-    """Async client of the Empirical API: `EmpiricalClient` with ``await``.
+    """Async client of the Empirical API, with the settings and methods of `EmpiricalClient`.
 
-    ::
+    They are awaited, but for ``list_test_runs``, which is for ``async for``; ``close`` is called
+    ``aclose``.
 
-        async with AsyncEmpiricalClient(api_key=...) as client:
-            run = await client.get_test_run(456)
+    ```python
+    import asyncio
+
+    from empirical_provider import AsyncEmpiricalClient
+
+
+    async def show_failed_runs():
+        async with AsyncEmpiricalClient() as client:
+            async for run in client.list_test_runs(result="failed", interval_in_days=1):
+                print(run.id, (await client.get_test_run(run.id)).failed_count)
+
+
+    asyncio.run(show_failed_runs())
+    ```
     """
 
     def _open(self) -> None:

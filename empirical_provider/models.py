@@ -28,7 +28,12 @@ __all__ = [
 
 
 class TestRunState(StrEnum):
-    """State of a test run. A state that is not listed here is kept as it came."""
+    """State of a test run, as the API has it. One that is not listed here is kept as it came.
+
+    A run begins ``pending`` or ``queued``, and is ``started`` while its tests run. It comes to rest
+    when it has ``ended``, with a result, is in ``error``, without a usable one, or ``cancelled``,
+    before which it may be ``cancelling``.
+    """
 
     __test__ = False
 
@@ -70,7 +75,7 @@ class TestRunState(StrEnum):
 class TestResult:
     """How one test of a run went.
 
-    Args:
+    Attributes:
         name: Title of the test, with the titles around it.
         status: The API's word: ``passed``, ``failed``, ``flaky``, ``skipped``, or another one.
         pw_test_id: Empirical's id of the test case.
@@ -89,7 +94,7 @@ class TestResult:
 class TestRun:
     """A test run, as far as the answer at hand tells; what it does not tell is ``None``.
 
-    Args:
+    Attributes:
         id: Database id, a positive integer.
         state: Where the run is in its life.
         url: Dashboard page, once the project's slug is known.
@@ -166,7 +171,15 @@ class TestRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """An environment of a project, as the service lists it."""
+    """An environment of a project, as the service lists it.
+
+    Attributes:
+        id: Database id, for the filter of `EmpiricalClient.list_test_runs`.
+        slug: What a request names it by.
+        name: What people call it; None: not told.
+        is_default: Whether it is the project's default; None: not told.
+        is_disabled: Whether it takes no new runs; None: not told.
+    """
 
     id: int
     slug: str
@@ -177,7 +190,13 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project; the slug is the one in the dashboard's URLs."""
+    """A project.
+
+    Attributes:
+        id: Database id.
+        slug: Its name in the dashboard's URLs.
+        name: What people call it; None: not told.
+    """
 
     id: int
     slug: str

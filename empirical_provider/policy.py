@@ -16,7 +16,19 @@ AFTER_RED = ("fail", "rerun_failed", "rerun_all")
 
 
 class Outcome(StrEnum):
-    """What became of a test run, as far as a gate cares."""
+    """What became of a test run, as far as a gate cares.
+
+    Attributes:
+        PASSED: ``passed``: it has ended, enough tests ran, and no failure counts.
+        FAILED: ``failed``: tests failed, or more were flaky than ``max_flaky`` allows.
+        ERROR: ``error``: it is in error; or it has ended, but does not tell how many tests failed,
+            or tells numbers that cannot be true.
+        CANCELLED: ``cancelled``: somebody, or a concurrency limit, has ended it.
+        SUPERSEDED: ``superseded``: it was cancelled, and names the run that took its place.
+        NO_TESTS: ``no_tests``: it has ended, and fewer tests ran than ``min_tests``.
+        WRONG_COMMIT: ``wrong_commit``: it has tested another commit than the one that was expected.
+        TIMED_OUT: ``timed_out``: we stopped waiting for it.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
@@ -29,7 +41,14 @@ class Outcome(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a gate does about an outcome."""
+    """What a gate does about an outcome.
+
+    Attributes:
+        PASS: ``pass``: it opens.
+        FAIL: ``fail``: it stays closed. A host's task fails, and so does the command.
+        SKIP: ``skip``: Airflow skips the task, a Prefect task returns the verdict, and the command
+            ends with the status of the outcome.
+    """
 
     PASS = "pass"  # noqa: S105  # a gate's word, no password
     FAIL = "fail"

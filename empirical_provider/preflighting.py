@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class PreflightReport:
     """What was found before a release; whatever is wrong raises instead.
 
-    Args:
+    Attributes:
         environment: The environment that would be tested.
         unchecked: Fields of the request about which the API cannot tell whether they are right.
     """

@@ -30,7 +30,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 class RunReport:
     """A run and what it came to.
 
-    Args:
+    Attributes:
         run: The run, with its tests.
         verdict: The verdict on it; None while it goes on.
     """
@@ -141,7 +141,7 @@ def write_report(report: RunReport, path: Destination) -> None:
 
     Raises:
         InvalidRequestError: The path names no file, nothing here knows its protocol, or the library
-            for JUnit is missing: what `check_writable` finds.
+            for JUnit is missing.
         ReportNotWrittenError: It could not be written.
     """
     target = destination_of(path, field="path")

@@ -83,7 +83,12 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentVariable:
-    """One variable of the environment, overridden for one run. The value is not in the repr."""
+    """One variable of the environment, overridden for one run.
+
+    Args:
+        name: Name of the variable.
+        value: Its value, a secret: it is not in the repr.
+    """
 
     name: str
     value: str = field(repr=False)

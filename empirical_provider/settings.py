@@ -49,7 +49,10 @@ class Timeouts:
 
     @classmethod
     def of(cls, value: float | Mapping[str, float] | Timeouts | None) -> Timeouts:
-        """Read what users write: nothing, a number for every request, or a mapping of fields."""
+        """Read what users write: nothing, a number for every request, or a mapping of fields.
+
+        A number limits making the connection, too, where it is below the default of that.
+        """
         if isinstance(value, Timeouts):
             return value
         if value is None:

@@ -26,7 +26,16 @@ _SHORTEST = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many tests; None where the service does not tell."""
+    """How many tests; None where the service does not tell.
+
+    Attributes:
+        total: Tests that were executed.
+        passed: Tests that passed.
+        failed: Tests that failed, snoozed ones included.
+        failed_after_snoozing: Tests that failed and are not snoozed.
+        skipped: Tests that were skipped.
+        flaky: Tests that failed first and passed on a retry.
+    """
 
     total: int | None
     passed: int | None
@@ -40,7 +49,7 @@ class Counts:
 class Verdict:
     """What became of a run and what the gate does about it; plain data.
 
-    Args:
+    Attributes:
         outcome: What became of the run.
         decision: What the policy makes of it.
         run_id: Database id of the run.

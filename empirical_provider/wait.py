@@ -156,7 +156,7 @@ def wait_for_test_run(
     on_progress: Callable[[TestRun], object] | None = None,
     elapsed: float = 0.0,
     sleep: Callable[[float], Any] | None = None,
-    log: Logger = _log,
+    log: Logger | None = None,
 ) -> Verdict:
     """Wait until a run has finished, and judge it.
 
@@ -180,7 +180,7 @@ def wait_for_test_run(
         sleep: Called with the seconds to pause between two looks; what it raises ends the wait.
             Default: the client's own pause.
         log: Where changes of state and trouble with looks are told: a ``logging.Logger`` or a
-            ``logging.LoggerAdapter``, such as that of a host's task. Default: this module's own.
+            ``logging.LoggerAdapter``, such as that of a host's task. Default: that of this module.
 
     Returns:
         The verdict; whether it closes the gate is in its ``decision``. A run that has not
@@ -203,7 +203,7 @@ def wait_for_test_run(
         ),
         on_progress=on_progress,
         elapsed=elapsed,
-        log=log,
+        log=log or _log,
         clock=client._clock,  # noqa: SLF001  # the clock that the client's own pauses go by
     )
     sleep = sleep or client._sleep  # noqa: SLF001
@@ -231,7 +231,7 @@ async def await_for_test_run(
     on_progress: Callable[[TestRun], object] | None = None,
     elapsed: float = 0.0,
     sleep: Callable[[float], Any] | None = None,
-    log: Logger = _log,
+    log: Logger | None = None,
 ) -> Verdict:
     """Do what `wait_for_test_run` does, with an async client."""
     run_id = checks.whole_number("run_id", run_id, at_least=1)
@@ -246,7 +246,7 @@ async def await_for_test_run(
         ),
         on_progress=on_progress,
         elapsed=elapsed,
-        log=log,
+        log=log or _log,
         clock=client._clock,  # noqa: SLF001  # the clock that the client's own pauses go by
     )
     sleep = sleep or client._sleep  # noqa: SLF001

@@ -56,7 +56,7 @@ _LARGEST_ID = (1 << 63) - 1
 class WebhookEvent:
     """A genuine webhook: a hint to look at a run, and nothing to judge it by.
 
-    Args:
+    Attributes:
         event: Name of the event, such as ``test_run.started``; None where that is in doubt.
         test_run_id: Database id of the run that it is about; None where that is in doubt.
         payload: The body as JSON. It is left out of the repr.

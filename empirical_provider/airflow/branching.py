@@ -23,8 +23,6 @@ __all__ = ["EmpiricalBranchOperator"]
 
 log = logging.getLogger(__name__)
 
-Tasks = str | Iterable[str] | None
-
 
 class EmpiricalBranchOperator(BaseBranchOperator):
     """Go on with one set of tasks if the tests of a run passed, and with another if not.
@@ -38,11 +36,12 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         test_run_id: Database id of the run, a number or a text of digits; templated. Default: the
             run of the one task directly before this one that has pushed ``test_run_id``.
         follow_if_passed: Id of a task or task group (or several) for a verdict that passes;
-            default: none, so that all are skipped.
-        follow_if_failed: The same for a verdict that fails.
-        expect_commit: The commit that must have been tested, as for the sensor; templated.
-        policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields. An outcome
-            that it skips skips this task.
+            default: none, so that all are skipped; templated.
+        follow_if_failed: The same for a verdict that fails; templated.
+        expect_commit: The commit that must have been tested, as for the sensor; default: any;
+            templated.
+        policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
+            only passed tests pass. An outcome that it skips skips this task.
         empirical_conn_id: Id of the connection; default ``empirical_default``; templated.
 
     Raises:
@@ -66,8 +65,8 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         self,
         *,
         test_run_id: int | str | None = None,
-        follow_if_passed: Tasks = None,
-        follow_if_failed: Tasks = None,
+        follow_if_passed: str | Iterable[str] | None = None,
+        follow_if_failed: str | Iterable[str] | None = None,
         expect_commit: str | None = None,
         policy: GatePolicy | Mapping[str, Any] | None = None,
         empirical_conn_id: str = "empirical_default",

@@ -24,12 +24,7 @@ triggerer hands its events on once a second."""
 
 
 class EmpiricalTestRunEventTrigger(BaseEventTrigger):
-    """Fires an event for each test run that ends: give it to an ``AssetWatcher``.
-
-    ::
-
-        ends = EmpiricalTestRunEventTrigger(environment="staging", outcome="failed")
-        red = Asset("staging_red", watchers=[AssetWatcher(name="empirical", trigger=ends)])
+    """Fires an event for each test run that ends: the trigger of an ``AssetWatcher``.
 
     The event's payload is the verdict as a dict: outcome, decision, run_id, url, counts and so on;
     Airflow keeps it in the asset event's extra, as ``payload``. What has ended before the first
@@ -43,7 +38,8 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
         branch: Branch of the test repository, or a list of them; default: all.
         outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded`` or ``no_tests``,
             or a list of them; default: all.
-        policy: What the verdicts go by, as in the operator.
+        policy: What the verdicts go by: a `GatePolicy`, or a mapping of its fields; by default only
+            passed tests pass.
         poll_interval: Seconds between two looks, varied by up to a tenth; default 30. Of those who
             share their looks, the shortest counts.
         empirical_conn_id: Id of the connection; default ``empirical_default``.

@@ -1,19 +1,19 @@
 """What a task raises when the gate stays closed: Airflow's exceptions and the core's in one.
 
-::
-
-    AirflowException
-    ├── AirflowFailException                  no retry is burned
-    │   ├── EmpiricalTestsFailedError         tests failed
-    │   ├── EmpiricalWrongCommitError         another commit was tested than was released
-    │   └── EmpiricalGateClosedError          the tests passed, and the policy closes the gate then
-    ├── EmpiricalTestsFailedRetryError        tests failed, and a retry is to re-run them
-    ├── EmpiricalRunErroredError              the run has no usable result
-    ├── EmpiricalRunCancelledError            somebody cancelled the run
-    ├── EmpiricalRunSupersededError           a newer run took its place
-    ├── EmpiricalNoTestsError                 too few tests ran
-    ├── EmpiricalWaitTimedOutError            we stopped waiting; the run's fate is not known
-    └── EmpiricalTaskKilledError              the task was ended from outside while it waited
+```text
+AirflowException
+├── AirflowFailException                  no retry is burned
+│   ├── EmpiricalTestsFailedError         tests failed
+│   ├── EmpiricalWrongCommitError         another commit was tested than was released
+│   └── EmpiricalGateClosedError          the tests passed, and the policy closes the gate then
+├── EmpiricalTestsFailedRetryError        tests failed, and a retry is to re-run them
+├── EmpiricalRunErroredError              the run has no usable result
+├── EmpiricalRunCancelledError            somebody cancelled the run
+├── EmpiricalRunSupersededError           a newer run took its place
+├── EmpiricalNoTestsError                 too few tests ran
+├── EmpiricalWaitTimedOutError            we stopped waiting; the run's fate is not known
+└── EmpiricalTaskKilledError              the task was ended from outside while it waited
+```
 
 Each but the last is also the core's error of the same outcome, so that
 ``except empirical_provider.TestsFailedError`` catches it, and carries ``verdict`` (plain data),
@@ -47,43 +47,84 @@ __all__ = [
 
 
 class EmpiricalTestsFailedError(core.TestsFailedError, AirflowFailException):
-    """Tests failed. The task fails without a retry: running them again is no remedy."""
+    """Tests failed.
+
+    * Retry: none is burned: running the tests again is no remedy.
+    * Remedy: that of `TestsFailedError`.
+    """
 
 
 class EmpiricalTestsFailedRetryError(core.TestsFailedError, AirflowException):
-    """Tests failed. A retry, if there is one left, re-runs them: ``on_retry_after_red`` says so."""
+    """Tests failed, and ``on_retry_after_red`` says that a retry is to re-run them.
+
+    * Retry: re-runs them, if there is one left.
+    * Remedy: that of `TestsFailedError`.
+    """
 
 
 class EmpiricalGateClosedError(core.GateClosedError, AirflowFailException):
-    """The tests passed, and the policy closes the gate even so. The task fails without a retry."""
+    """The tests passed, and the policy closes the gate even so.
+
+    * Retry: none is burned.
+    * Remedy: change the policy.
+    """
 
 
 class EmpiricalRunErroredError(core.RunErroredError, AirflowException):
-    """The run has no usable result."""
+    """The run has no usable result.
+
+    * Retry: the operator's starts another run, the sensor's finds the same.
+    * Remedy: that of `RunErroredError`.
+    """
 
 
 class EmpiricalRunCancelledError(core.RunCancelledError, AirflowException):
-    """Somebody cancelled the run, or a concurrency limit did."""
+    """Somebody cancelled the run, or a concurrency limit did.
+
+    * Retry: the operator's starts another run, the sensor's finds the same.
+    * Remedy: that of `RunCancelledError`.
+    """
 
 
 class EmpiricalRunSupersededError(core.RunSupersededError, AirflowException):
-    """A newer run took the place of this one."""
+    """A newer run took the place of this one.
+
+    * Retry: the operator's starts another run, which may take the newer one's place in turn; the
+      sensor's finds the same.
+    * Remedy: that of `RunSupersededError`.
+    """
 
 
 class EmpiricalNoTestsError(core.NoTestsError, AirflowException):
-    """Fewer tests ran than the policy asks for."""
+    """Fewer tests ran than the policy asks for.
+
+    * Retry: in vain: it finds the same run, unless the operator has ``durable=False``.
+    * Remedy: that of `NoTestsError`.
+    """
 
 
 class EmpiricalWrongCommitError(core.WrongCommitError, AirflowFailException):
-    """Another commit was tested than was released. No retry is burned: it finds the same run."""
+    """Another commit was tested than was released.
+
+    * Retry: none is burned: it would find the same run.
+    * Remedy: that of `WrongCommitError`.
+    """
 
 
 class EmpiricalWaitTimedOutError(core.WaitTimedOutError, AirflowException):
-    """We stopped waiting; the run's fate is not known."""
+    """We stopped waiting; the run's fate is not known.
+
+    * Retry: waits on for the same run, for the whole ``timeout`` again.
+    * Remedy: that of `WaitTimedOutError`.
+    """
 
 
 class EmpiricalTaskKilledError(core.EmpiricalError, AirflowException):
-    """The task was ended from outside while it waited; there is no verdict."""
+    """The task was ended from outside while it waited; there is no verdict.
+
+    * Retry: goes on with the run; the operator's starts another one where it was cancelled.
+    * Remedy: the text says whether the run was asked to stop. Clear the task to test afresh.
+    """
 
 
 _CLASSES: dict[Outcome, type[core.GateClosedError]] = {

@@ -80,7 +80,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         add_context_metadata: Whether to add to the metadata where the run came from: dag_id,
             run_id, task_id, map_index, logical_date, task_url. The user's own keys win.
             Default True.
-        empirical_conn_id: Id of the connection; default ``empirical_default``.
+        empirical_conn_id: Id of the connection; default ``empirical_default``; templated.
         wait_for_completion: Whether to wait until the run has finished and to fail the task unless
             the gate opens; default False.
         deferrable: Whether to wait in the triggerer, without holding a worker; default: Airflow's
@@ -117,7 +117,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         InvalidRequestError: An argument is not valid (when the DAG is parsed).
         EmpiricalTestsFailedError: The tests failed; an AirflowFailException, so that no retry is
             burned (but see ``on_retry_after_red``). Every other way to close the gate has a class
-            of its own, which may be retried: see `empirical_provider.airflow.exceptions`.
+            of its own in `empirical_provider.airflow.exceptions`, which tells about retries.
         AirflowSkipException: The policy skips the task.
         AirflowFailException: An error that no retry mends, or where a retry might start a second
             run; the cause is one of `empirical_provider.exceptions`.

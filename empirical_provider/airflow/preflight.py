@@ -29,9 +29,9 @@ class EmpiricalPreflightOperator(BaseOperator):
     Args:
         environment: Slug of the environment; default: the connection's ``environment``; templated,
             like all that follow.
-        branch: Branch of the test repository.
-        tags: Tags of the tests that would run.
-        test_case_ids: Ids of the tests that would run.
+        branch: Branch of the test repository; default: none is named.
+        tags: Tags of the tests that would run; default: all tests.
+        test_case_ids: Ids of the tests that would run; default: all.
         empirical_conn_id: Id of the connection; default ``empirical_default``.
 
     Raises:

@@ -46,7 +46,8 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
     Args:
         test_run_id: Database id of the run, a number or a text of digits; templated.
         empirical_conn_id: Id of the connection; default ``empirical_default``; templated.
-        mode: ``poke`` (hold a worker, the default) or ``reschedule`` (one look for each start).
+        mode (str): ``poke`` (hold a worker, the default) or ``reschedule`` (one look for each
+            start).
         deferrable: Whether to wait in the triggerer instead of either mode; default: Airflow's
             ``[operators] default_deferrable``.
         poke_interval: Seconds (or timedelta) between two looks, varied by up to a tenth; default
@@ -57,9 +58,11 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         start_timeout: Seconds within which the run must leave pending and queued; default: any.
         expect_commit: The commit that must have been tested, where the service tells which was;
             either may be abbreviated; templated; default: any.
-        policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields.
-        report_path: Where to write the report on the verdict, as for the operator; templated.
-        soft_fail: Whether the task is skipped where it would fail; default False.
+        policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
+            everything but passed tests closes the gate.
+        report_path: Where to write the report on the verdict, as for the operator; templated;
+            default: nowhere.
+        soft_fail (bool): Whether the task is skipped where it would fail; default False.
 
     Raises:
         InvalidRequestError: An argument is not valid (when the DAG is parsed).

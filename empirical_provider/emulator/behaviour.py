@@ -34,14 +34,19 @@ class Behaviour:
     """The switches, all of them at one moment.
 
     Attributes:
-        echo_in_list: Fields of the request that list items show; the others are absent.
-        echo_in_detail: Fields of the request that the detail shows.
-        list_lag: Seconds during which a new run is missing from lists.
-        list_lag_reads: List requests from which a new run is missing.
-        clock_skew: Seconds by which the service's clock is ahead; below 0 it is behind.
-        concurrency_limit: Where the project lets only one run go at a time, one of `LIMITS`.
-        concurrency_behavior: What a new run does to the others there, one of `BEHAVIORS`.
-        disabled_environments: Slugs of those that are listed as disabled, and take no new runs.
+        echo_in_list: Fields of the request that list items show; the others are absent. Default:
+            all but ``metadata`` and ``test_case_ids``.
+        echo_in_detail: Fields of the request that the detail shows; default: all but ``metadata``.
+        list_lag: Seconds during which a new run is missing from lists; default 0.
+        list_lag_reads: List requests from which a new run is missing; default 0.
+        clock_skew: Seconds by which the service's clock is ahead; below 0 it is behind. Default 0.
+        concurrency_limit: Where the project lets only one run go at a time: in the whole
+            ``project``, in each ``environment`` or ``branch_environment``, or ``none`` (the
+            default) for no limit.
+        concurrency_behavior: What a new run does to the others there: ``cancel_previous`` (the
+            default), or ``queue_new`` to wait.
+        disabled_environments: Slugs of those that are listed as disabled, and take no new runs;
+            default: none.
     """
 
     echo_in_list: frozenset[str] = ECHO_IN_LIST
@@ -57,7 +62,7 @@ class Behaviour:
         """Return this with some switches set.
 
         Raises:
-            FieldError: A switch or its value is unknown; the message names it.
+            ValueError: A switch or its value is unknown; the message names it.
         """
         _CHANGES("", changes)
         given: dict[str, Any] = dict(changes)

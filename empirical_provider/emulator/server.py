@@ -23,9 +23,11 @@ class Emulator:
     """A local Empirical on 127.0.0.1.
 
     ```python
-    with Emulator(port=0) as empirical:
+    from empirical_provider.emulator import Emulator
+
+    with Emulator() as empirical:
         empirical.script("staging", "failed", total=10, failed=2)
-        ...  # use empirical.url
+        print(empirical.url)  # what a connection, a block or a client is pointed at
     ```
 
     Args:
@@ -34,10 +36,10 @@ class Emulator:
         environments: Slugs, or a mapping from slug to outcome; None means production and staging.
         project_slug: The project's name in addresses.
         project_id: The project's id.
-        advance: "reads" moves a run one step with each read, "time" after `state_seconds` each.
+        advance: "reads" moves a run one step with each read, "time" after ``state_seconds`` each.
         state_seconds: Seconds that a run stays in each state, when time moves it.
         clock: Returns seconds since the epoch; for tests that take no time.
-        **behaviour: Switches to start with; those of `behave`.
+        **behaviour: Switches to start with, by the names of `Behaviour`.
 
     Raises:
         ValueError: An argument is wrong; the message names it.
@@ -177,10 +179,10 @@ class Emulator:
         """Set how the service behaves from now on; what is not named stays, until `reset`.
 
         Args:
-            **changes: `echo_in_list` and `echo_in_detail`, the request's fields that are shown;
-                `list_lag` in seconds and `list_lag_reads` in list requests; `clock_skew` in
-                seconds; the project's `concurrency_limit` and `concurrency_behavior`.
-                `Behaviour` tells more.
+            **changes: Switches, by the names of `Behaviour`, which tells what each one means.
+
+        Returns:
+            All switches as they are now.
 
         Raises:
             ValueError: A switch or its value is unknown; the message names it.

@@ -125,8 +125,7 @@ async def cancel_test_runs_on_cancellation(
     waits cancel their run without it. It needs credentials that are a saved block
     (`EmpiricalCredentials.load`); runs of other credentials, runs that have finished, runs that
     were started with a ``key``, and runs waited for with ``cancel_on_cancellation=False`` are left
-    alone. Runs of a subflow are found by
-    a hook of that subflow only.
+    alone. Runs of a subflow are found by a hook of that subflow only.
 
     Args:
         flow: The flow.

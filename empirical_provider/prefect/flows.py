@@ -66,18 +66,19 @@ def run_empirical_tests(
         concurrency: Fields of the concurrency: group, on_conflict.
         key: What the run is for, such as a release id: flow runs with the same key share the run,
             for a day.
-        key_in_environment: Whether the key travels in the environment of the tests, too.
-        on_retry_after_red: What a retry of the flow run makes of red tests: fail, rerun_failed or
-            rerun_all.
+        key_in_environment: Whether the key travels in the environment of the tests, too; default
+            no.
+        on_retry_after_red: What a retry of the flow run makes of red tests: fail (the default)
+            takes them over, rerun_failed re-runs those that failed, rerun_all all.
         policy: What to do about each outcome; by default everything but passed fails.
-        poll_interval: Seconds between two looks at the run.
-        timeout: Seconds after which to stop waiting for the run.
-        start_timeout: Seconds within which the run must leave pending and queued.
+        poll_interval: Seconds between two looks at the run; default 10.
+        timeout: Seconds after which to stop waiting for the run; default 7200.
+        start_timeout: Seconds within which the run must leave pending and queued; default: any.
         expect_commit: The commit that must have been tested; by default that of the build.
         cancel_on_cancellation: Whether to cancel the test run when the flow run is cancelled;
             default: yes, unless there is a key.
         report_path: Where to write the report on the verdict, also a red one: a local path or a URL
-            of fsspec, JSON if it ends in .json and JUnit XML otherwise.
+            of fsspec, JSON if it ends in .json and JUnit XML otherwise; default: nowhere.
 
     Returns:
         The state Completed, also where the policy says skip: its data says which.

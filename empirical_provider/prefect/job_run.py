@@ -33,8 +33,10 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         credentials: The block with the API key.
         run_id: Database id of the run.
         url: Its page, if known.
-        waiting: ``policy``, ``poll_interval`` and ``timeout``, as `wait_for_test_run` takes them.
-        shared: Whether others may wait for the run, too: then a cancel leaves it alone.
+        waiting: ``policy``, ``poll_interval``, ``timeout`` and ``expect_commit``, as
+            `wait_for_test_run` takes them.
+        shared: Whether others may wait for the run, too: then a cancelled flow run leaves it
+            alone; default False.
     """
 
     def __init__(

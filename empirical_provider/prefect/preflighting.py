@@ -41,9 +41,9 @@ def preflight(
     Args:
         credentials: The block with the API key.
         environment: Slug of the environment that will be tested.
-        branch: Branch of the test repository.
-        tags: Tags of the tests that will run.
-        test_case_ids: Ids of the tests that will run.
+        branch: Branch of the test repository; default: none is named.
+        tags: Tags of the tests that will run; default: all tests.
+        test_case_ids: Ids of the tests that will run; default: all.
 
     Returns:
         ``environment`` (id, slug, name, is_default, is_disabled) and ``unchecked``, the fields

@@ -1,4 +1,4 @@
-"""The code blocks of README and documentation, each with what runs it.
+"""The code blocks of README, documentation and docstrings, each with what runs it.
 
 * Python of Airflow or Prefect, by what it imports, and a `prefect.yaml`:
   `tests/airflow/test_docs.py`, `tests/prefect/test_docs.py`.
@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 _ONCE = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/results.md"]
 _PAGES = [*_ONCE, "empirical_provider/emulator/README.md"]
+
+_IN_DOCSTRING = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 _OF_HOST = {
     host: re.compile(rf"^\s*(from|import) (empirical_provider\.)?{host}\b", re.MULTILINE)
@@ -81,6 +85,29 @@ def of_page(page: Path) -> list[Block]:
     return found
 
 
+def of_docstrings(module: Path) -> list[Block]:
+    """Return the Python blocks in the docstrings of a module; its other blocks are drawings."""
+    found = []
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented or isinstance(node, ast.AsyncFunctionDef):
+            text = ast.get_docstring(node, clean=False) or ""
+            for fence in _IN_DOCSTRING.finditer(text):
+                line = node.body[0].lineno + text.count("\n", 0, fence.start())
+                name = module.relative_to(ROOT).as_posix()
+                found.append(Block(name, line, "python", textwrap.dedent(fence[2])))
+    return found
+
+
+def all_blocks() -> list[Block]:
+    """Return the code blocks of all pages, and then those of all docstrings."""
+    modules = sorted((ROOT / "empirical_provider").rglob("*.py"))
+    return [
+        *(block for page in pages() for block in of_page(page)),
+        *(block for module in modules for block in of_docstrings(module)),
+    ]
+
+
 def run_by(runner: str) -> list[Block]:
     """Return the code blocks that one of the suites runs."""
-    return [block for page in pages() for block in of_page(page) if block.runner == runner]
+    return [block for block in all_blocks() if block.runner == runner]

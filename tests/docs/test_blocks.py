@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from empirical_provider.emulator import Emulator
-from tests.docs.blocks import ROOT, Block, of_page, pages, run_by
+from tests.docs.blocks import ROOT, Block, all_blocks, run_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 def test_every_block_has_something_that_runs_it() -> None:
     """No block is in a language that nothing here runs, and each runner has some."""
-    found = {block.runner for page in pages() for block in of_page(page)}
+    found = {block.runner for block in all_blocks()}
     assert found == {"airflow", "prefect", "core", "console", "ci", "start", "nothing"}
 
 

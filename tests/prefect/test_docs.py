@@ -12,7 +12,7 @@ import pytest
 from prefect.settings import get_current_settings
 
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import EmpiricalCredentials
+from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob
 from tests.docs.blocks import Block, run_by
 
 pytestmark = pytest.mark.slow  # each is a whole flow run
@@ -21,9 +21,11 @@ BLOCKS = run_by("prefect")
 
 
 @pytest.fixture(autouse=True)
-def _prod(credentials: EmpiricalCredentials) -> None:
-    """Save the block that the pages load."""
+def _blocks(credentials: EmpiricalCredentials) -> None:
+    """Save the blocks that the pages, and the docstrings of the blocks, load."""
     credentials.save("prod", overwrite=True)
+    job = EmpiricalTestJob(credentials=credentials, environment="staging", poll_interval=0.1)
+    job.save("prod", overwrite=True)
 
 
 def run(*command: str, folder: Path) -> None:
@@ -47,7 +49,7 @@ def test_a_block_runs(
     """It runs as a script of its own, or its tests pass."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "test_block.py"
-    file.write_text(block.text)
+    file.write_text(block.text.replace("BLOCK_NAME", "prod"))  # Prefect's word in docstrings
     if "def test_" in block.text:
         run("pytest", "-p", "no:cacheprovider", str(file), folder=tmp_path)
     else:
