@@ -14,9 +14,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Report", "machine", "markdown", "shown", "write"]
+__all__ = ["PLOTS", "Report", "machine", "markdown", "shown", "write"]
 
 HERE = Path(__file__).parent
+
+PLOTS = {
+    "benchmark-cpu.svg": "CPU time per wait and interval, over the number of waits",
+    "benchmark-requests.svg": "Requests per interval, over the number of waits",
+    "benchmark-delays.svg": "Delay from a run's end to the event, median and 99 %",
+    "benchmark-imports.svg": "Time, modules and memory that an import costs",
+}
+"""What `plots.py` draws in docs/images/, and what is told where a picture cannot be seen."""
 
 _PACKAGES = {
     "airflow": ("apache-airflow", "apache-airflow-providers-dbt-cloud", "httpx", "aiohttp"),
@@ -99,7 +107,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         f"{results['machine']}. The service is a process of its own on the same machine: over "
         "loopback a request takes next to no time, so that what is left is what each side spends."
     )
-    lines = ["# Benchmarks", "", how, "", where]
+    lines = ["# Benchmarks", "", how, "", where, "", "## Plots"]
+    for name, about in PLOTS.items():
+        lines += ["", f"![{about}](../docs/images/{name})"]
     for section in results["sections"]:
         head = f"| | `{section['ours']}` | `{section['theirs']}` | ratio | limit |"
         lines += ["", f"## {section['title']}", "", head, "| --- | ---: | ---: | ---: | --- |"]
