@@ -83,11 +83,13 @@ screenshots: test-browser  ## The pictures in docs/images/, made anew by the tes
 fuzz: $(call ready,core)  ## 200,000 hostile answers, others each time; FUZZ_EXAMPLES=1000000 for more
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venvs/core/bin/pytest tests/core/test_hostile_answers.py -k many -s $(PYTEST_ARGS)
 
-bench: $(call ready,$(PEERS))  ## What it costs, beside the peers, in benchmarks/results.md: nothing else should run
+# The plots are made even if a limit is missed; the status is that of the benchmark.
+bench: $(call ready,$(PEERS) docs)  ## What it costs, beside the peers, in benchmarks/results.md: nothing else should run
 	@for env in $(PEERS); do $(UV) pip install --quiet --python .venvs/$$env --no-deps --no-build-isolation \
 		--reinstall --refresh-package empirical-provider --compile-bytecode . || exit; done
 	.venvs/airflow-peers/bin/python benchmarks/bench.py $(BENCH_ARGS) \
-		--airflow-python .venvs/airflow-peers/bin/python --prefect-python .venvs/prefect-peers/bin/python
+		--airflow-python .venvs/airflow-peers/bin/python --prefect-python .venvs/prefect-peers/bin/python; \
+	status=$$?; .venvs/docs/bin/python benchmarks/plots.py && exit $$status
 
 table: $(call ready,core)  ## What became of each scenario on each version, as last tested
 	@.venvs/core/bin/python tools/table.py

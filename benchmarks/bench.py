@@ -1,8 +1,9 @@
 """What this package costs, beside its peers, measured in one run: `make bench`.
 
 Every figure is a median of at least seven, taken in turn (ours, theirs, ours, theirs), each in a
-process of its own that talks to a local service over TLS. Prints the table and writes `results.md`;
-the exit status is 1 if a limit that we have set ourselves is not kept.
+process of its own that talks to a local service over TLS. Prints the tables and writes
+`results.json` and, from it, `results.md`; the exit status is 1 if a limit that we have set
+ourselves is not kept.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from statistics import median
 from typing import Any
 
 import trustme
-from report import Report, machine
-
-HERE = Path(__file__).parent
+from report import HERE, Report, machine, markdown, write
 
 REQUESTS, BATCHES = 50, 10
 """Requests of one batch, and batches of each subject, when runs are triggered."""
@@ -120,7 +119,7 @@ def imports(bench: Bench, report: Report) -> None:
         ours, theirs = (
             {k: median(each[k] for each in found[m]) for k in found[m][0]} for m in modules
         )
-        report.section(f"Import: {title}", *modules)
+        report.section("import", f"Import: {title}", *modules)
         report.row("time", ours["ms"], theirs["ms"], "ms", most=most[0], most_of_theirs=most[1])
         report.row("modules", ours["modules"], theirs["modules"])
         report.row("memory", ours["memory"] / 2**20, theirs["memory"] / 2**20, "MiB")
@@ -131,6 +130,7 @@ def triggering(bench: Bench, report: Report) -> None:
     with bench.service() as port:
         found = bench.measure("airflow", "triggering.py", REQUESTS, BATCHES, port)
     report.section(
+        "trigger",
         f"Trigger: {REQUESTS * BATCHES} runs started, each over one connection that is kept alive",
         "client.trigger",
         "httpx.Client.put",
@@ -158,9 +158,12 @@ def waiting(bench: Bench, report: Report) -> None:
         figures = {who: _of_waits(found[who]) for who in subjects}
         ours, theirs = figures["ours"], figures.get("dbt-cloud", {})
         report.section(
+            "waiting",
             f"{waits:,} waits in one process, a look every {interval:g} s",
             "EmpiricalTestRunTrigger",
             "DbtCloudRunJobTrigger",
+            waits=waits,
+            interval=interval,
         )
         limits = _LIMITS.get(waits, {})
         for name, unit in _ROWS.items():
@@ -227,7 +230,7 @@ def main() -> int:
     parser.add_argument("--airflow-python", type=Path, required=True)
     parser.add_argument("--prefect-python", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=7, help="default: %(default)s")
-    parser.add_argument("--only", choices=PARTS, help="one part; then results.md is left as it is")
+    parser.add_argument("--only", choices=PARTS, help="one part; then no file is written")
     options = parser.parse_args()
     pythons = {"airflow": options.airflow_python, "prefect": options.prefect_python}
     report = Report(machine(pythons), options.repeats)
@@ -237,9 +240,9 @@ def main() -> int:
             if options.only in {None, name}:
                 print(f"{name}:", file=sys.stderr, flush=True)
                 part(bench, report)
-    print(report.text())
+    print(markdown(report.results))
     if options.only is None:
-        (HERE / "results.md").write_text(report.text())
+        write(report.results)
     return 1 if report.missed else 0
 
 
