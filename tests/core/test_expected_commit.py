@@ -65,10 +65,15 @@ def test_it_is_told() -> None:
     assert (verdict.commit, verdict.expected_commit) == (TESTED, OTHER)
 
 
-def test_the_policy_decides() -> None:
-    """Who says so lets another commit pass."""
-    verdict = judge(run(), GatePolicy.of({"wrong_commit": "pass"}), expect_commit=OTHER)
-    assert (verdict.outcome, verdict.decision) == ("wrong_commit", "pass")
+@pytest.mark.parametrize(
+    ("told", "outcome", "decision"),
+    [(run(), "passed", "pass"), (run(failed_count=1), "failed", "fail")],
+)
+def test_the_policy_decides(told: TestRun, outcome: str, decision: str) -> None:
+    """Who lets another commit pass has the run judged by its tests: red ones stay red."""
+    verdict = judge(told, GatePolicy.of({"wrong_commit": "pass"}), expect_commit=OTHER)
+    assert (verdict.outcome, verdict.decision) == (outcome, decision)
+    assert (verdict.commit, verdict.expected_commit) == (TESTED, OTHER)
 
 
 def test_a_replaced_build_is_noticed(empirical: Emulator, ask: Twin) -> None:

@@ -3,7 +3,7 @@
 * Python of Airflow or Prefect, by what it imports, and a `prefect.yaml`:
   `tests/airflow/test_docs.py`, `tests/prefect/test_docs.py`.
 * Other Python, console, and the files of CI systems: `tests/docs/test_blocks.py`.
-* Pages that begin with ``start-`` are followed from top to bottom: `tools/follow_starts.py`.
+* Pages that begin with ``start-`` are followed from top to bottom: `tests/docs/test_starts.py`.
 """
 
 from __future__ import annotations
