@@ -156,7 +156,7 @@ def test_a_wait_for_what_cannot_be_believed_times_out(twin: Twin) -> None:
     """A run whose counts stay impossible closes the gate at the deadline, which says why; a policy
     that passes errors and runs without tests does not open it."""
     body = json.dumps({"data": {"test_run": {**RUN, "total_count": -1}}}).encode()
-    with Hostile(says(whole(body))) as server:
+    with Hostile(says(whole(body, "Connection: close"))) as server:
         twin.settings["base_url"] = server.url
         policy = {"error": "pass", "no_tests": "pass", "failed": "pass"}
         verdict = twin.wait_for_test_run(456, timeout=60, policy=policy)
