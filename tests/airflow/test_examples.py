@@ -70,6 +70,28 @@ def test_there_is_one_gate_for_each_environment(
     assert run.xcoms("promote")["return_value"] == f"Tested by runs {ids}."
 
 
+def test_red_tests_get_one_more_chance(
+    run_dag: Callable[..., DagRun], empirical: Emulator, tmp_path: Path
+) -> None:
+    """A retry re-runs what failed, and the release goes live by that.
+
+    The gate is faster here than its file says: it looks at once, and counts on the lists of the
+    local Empirical where nothing but those tells it of the try before.
+    """
+    empirical.script("staging", "failed", total=9, failed=2, runs=1)
+    source = (EXAMPLES / "rerun_failures.py").read_text()
+    faster = source.replace("deferrable=True,", "deferrable=False, poll_interval=0.1,")
+    assert faster != source
+    counting = "\nEmpiricalTriggerTestRunOperator.visibility_grace = 0.5\n"
+    (tmp_path / "rerun_failures.py").write_text(faster + counting)
+    run = run_dag("rerun_failures", tmp_path)
+    assert run.states == {"success"}
+    assert run.task("gate")[1] == 2
+    red, again = empirical.runs
+    assert (again.rerun_source_id, again.rerun_only_failed) == (red.id, True)
+    assert f"run {again.id} (a re-run of {red.id})" in run.xcoms("promote")["return_value"]
+
+
 @pytest.mark.usefixtures("telling")
 def test_gates_share_the_run_of_their_release(
     run_dag: Callable[..., DagRun], empirical: Emulator

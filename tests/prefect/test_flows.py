@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import get_current_settings
@@ -124,14 +125,71 @@ def test_the_shops_of_the_example_share_a_run(empirical: Emulator) -> None:
     assert second in later
 
 
+def test_the_example_rolls_back_behind_a_red_gate(
+    empirical: Emulator, server: SyncPrefectClient, eventually: Callable[..., Any]
+) -> None:
+    """Green promotes; red rolls back, and the flow fails by the verdict."""
+    release = runpy.run_path(str(EXAMPLES / "promote_or_roll_back.py"))["promote_or_roll_back"]
+
+    assert release(poll_interval=0.05).startswith("All users are on 1.0.0. Empirical test run")
+    empirical.script("production", "failed", total=9, failed=2)
+    state = release(poll_interval=0.05, return_state=True)
+
+    assert "2 of 9 failed" in (state.message or "")
+    this = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+
+    def ran() -> dict[str, str | None]:
+        runs = server.read_task_runs(flow_run_filter=this)
+        return {each.name.rpartition("-")[0]: each.state_name for each in runs}
+
+    eventually(lambda: ran() == {"run-tests": "Failed", "roll_back": "Completed"})
+
+
+def test_the_environments_of_the_example_have_a_gate_each(
+    empirical: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each environment is tested by a run of its own, and one that is red stops the release after
+    all have told."""
+    release = runpy.run_path(str(EXAMPLES / "matrix_of_environments.py"))["matrix_of_environments"]
+
+    told = release(poll_interval=0.05)
+
+    assert sorted(each.body["environment"] for each in empirical.runs) == ["production", "staging"]
+    assert all(f"Empirical test run {each.id} in" in told for each in empirical.runs)
+    empirical.script("production", "failed", total=9, failed=2)
+    with pytest.raises(TestsFailedError, match="2 of 9"):
+        release(poll_interval=0.05)
+    assert "production: Failed" in caplog.text
+    assert "staging: Completed" in caplog.text
+
+
+def test_the_example_reruns_what_failed(empirical: Emulator) -> None:
+    """One retry re-runs the red tests: green then, the release goes live; red again, it fails."""
+    release = runpy.run_path(str(EXAMPLES / "rerun_failures.py"))["rerun_failures"]
+    empirical.script("staging", "failed", total=9, failed=2, runs=1)
+
+    told = release(poll_interval=0.05)
+
+    red, again = empirical.runs
+    assert f"run {again.id} (a re-run of {red.id}) in staging passed" in told
+    assert (again.rerun_source_id, again.rerun_only_failed) == (red.id, True)
+    empirical.script("staging", "failed", total=9, failed=2)
+    with pytest.raises(TestsFailedError):
+        release(poll_interval=0.05)
+    assert len(empirical.runs) == 4
+
+
 def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> None:
     """With their defaults, but for the pause between two looks, they print what became of it."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     for name, told in (
         ("gate", "Live at"),
         ("job_block", "Empirical test run"),
+        ("matrix_of_environments", "Live: Empirical test run"),
         ("one_run_per_release", "The south goes live"),
+        ("promote_or_roll_back", "All users are on 1.0.0."),
         ("report", "Live: 0 of "),
+        ("rerun_failures", "Live. Empirical test run"),
     ):
         source = (EXAMPLES / f"{name}.py").read_text()
         quick = tmp_path / f"{name}.py"
@@ -151,7 +209,7 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
         )
 
         assert answer.stdout.splitlines()[-1].startswith(told)
-        assert f"run {empirical.runs[-1].id} in staging passed" in answer.stdout
+        assert f"Empirical test run {empirical.runs[-1].id} in" in answer.stdout
     assert EmpiricalTestJob.load("smoke").tags == ["smoke"]
 
 
