@@ -1,55 +1,50 @@
-"""Test one release in several environments at once: one gate each, all in one flow run.
+"""Test one release in several environments at once: one gate each, in one process.
 
 Needs a saved block of type Empirical Credentials, by default with the name ``prod``.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect import flow
-from prefect.futures import wait
 
-from empirical_provider.prefect import (
-    EmpiricalCredentials,
-    cancel_test_runs_on_cancellation,
-    run_tests,
-)
+from empirical_provider.prefect import EmpiricalCredentials, arun_tests
 
 
-# A task that was submitted does not notice that its flow run is cancelled: the hook does.
-@flow(
-    name="matrix-of-environments",
-    log_prints=True,
-    on_cancellation=[cancel_test_runs_on_cancellation],
-)
-def matrix_of_environments(
+@flow(name="matrix-of-environments", log_prints=True)
+async def matrix_of_environments(
     environments: tuple[str, ...] = ("production", "staging"),
     credentials: str = "prod",
     version: str = "1.0.0",
     poll_interval: float = 10.0,
 ) -> str:
-    """Go live if every gate is open; fail by the first that is not, once all have told.
+    """Go live if every gate is open; tell of all that are closed, and fail by the first of them.
 
     Args:
         environments: Slugs of the environments to test.
         credentials: Name of the Empirical Credentials block.
         version: What is released.
-        poll_interval: Seconds between two looks at a test run.
+        poll_interval: Seconds between two looks at the test runs.
     """
-    gates = [
-        run_tests.submit(
-            credentials=EmpiricalCredentials.load(credentials),
+    empirical = await EmpiricalCredentials.aload(credentials)
+    gates = (
+        arun_tests(
+            credentials=empirical,
             environment=environment,
             metadata={"release": version},
             poll_interval=poll_interval,
         )
         for environment in environments
-    ]
-    wait(gates)
-    for environment, gate in zip(environments, gates, strict=True):
-        print(f"{environment}: {gate.state.name}")  # noqa: T201
-    verdicts = [gate.result() for gate in gates]  # raises where a gate is closed
-    return f"Live: {' '.join(verdict['summary'] for verdict in verdicts)}"
+    )
+    ended = await asyncio.gather(*gates, return_exceptions=True)  # a verdict each, or an error
+    closed = [each for each in ended if isinstance(each, BaseException)]
+    for each in closed:
+        print(f"Not live: {each}")  # noqa: T201
+    if closed:
+        raise closed[0]
+    return f"Live: {' '.join(each['summary'] for each in ended)}"
 
 
 if __name__ == "__main__":
-    print(matrix_of_environments())  # noqa: T201
+    print(asyncio.run(matrix_of_environments()))  # noqa: T201
