@@ -38,8 +38,8 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         follow_if_passed: Id of a task or task group (or several) for a verdict that passes;
             default: none, so that all are skipped; templated.
         follow_if_failed: The same for a verdict that fails; templated.
-        expect_commit: The commit that must have been tested, as for the sensor; default: any;
-            templated.
+        expect_commit: The commit that must have been tested; default True: the one that a task
+            directly before this one has expected of this run. False: any. Templated.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
             only passed tests pass. An outcome that it skips skips this task.
         empirical_conn_id: Id of the connection; default ``empirical_default``; templated.
@@ -67,7 +67,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         test_run_id: int | str | None = None,
         follow_if_passed: str | Iterable[str] | None = None,
         follow_if_failed: str | Iterable[str] | None = None,
-        expect_commit: str | None = None,
+        expect_commit: str | bool | None = True,
         policy: GatePolicy | Mapping[str, Any] | None = None,
         empirical_conn_id: str = "empirical_default",
         **kwargs: Any,
@@ -85,11 +85,11 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         from empirical_provider.airflow.hooks import EmpiricalHook
         from empirical_provider.expected_commit import find_commit
         from empirical_provider.verdict import judge
-        from empirical_provider.wait_options import commit_to_expect
 
         ti = context["ti"]
         with final():
-            run_id, expected = self._chosen_run(ti), commit_to_expect(self.expect_commit)
+            run_id = self._chosen_run(ti)
+            expected = self._expected_commit(ti, run_id)
             with EmpiricalHook(self.empirical_conn_id).get_conn() as client:
                 run = find_commit(client, client.get_test_run(run_id), expected)
         page = f" ({run.url})" if run.url else ""
@@ -118,3 +118,15 @@ class EmpiricalBranchOperator(BaseBranchOperator):
                 f"({', '.join(before) or 'none'}) have started a run: exactly one must have."
             )
         return as_run_id(found[0])
+
+    def _expected_commit(self, ti: Any, run_id: int) -> str | None:
+        """Return the commit to expect: a gate that was closed by it must not be opened here."""
+        from empirical_provider.wait_options import commit_to_expect
+
+        if self.expect_commit is not True:
+            return commit_to_expect(self.expect_commit)
+        for task_id in sorted(self.upstream_task_ids):
+            verdict = ti.xcom_pull(task_ids=task_id, key=xcom.VERDICT)
+            if isinstance(verdict, Mapping) and verdict.get("run_id") == run_id:
+                return commit_to_expect(verdict.get("expected_commit"))
+        return None

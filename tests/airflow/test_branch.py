@@ -26,13 +26,17 @@ pytestmark = pytest.mark.usefixtures("connection")
 class Branching(TaskInstance):
     """Stands in for Airflow's; knows what the tasks before have pushed."""
 
-    def __init__(self, before: Mapping[str, int | None] | None = None) -> None:
+    def __init__(
+        self,
+        before: Mapping[str, int | None] | None = None,
+        verdict: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self._before = before or {}
+        self._known = {"test_run_id": before or {}, "verdict": dict.fromkeys(before or {}, verdict)}
 
     def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int = -1) -> Any:
-        assert (key, map_indexes) == ("test_run_id", -1)
-        return self._before[task_ids]
+        assert map_indexes == -1
+        return self._known[key][task_ids]
 
 
 @pytest.fixture
@@ -122,3 +126,36 @@ def test_an_id_that_is_none_is_refused(given: Any) -> None:
     """A template that came out empty is refused by name."""
     with pytest.raises(AirflowFailException, match="test_run_id must be the id of a test run"):
         choose(Branching(), test_run_id=given)
+
+
+TESTED = "5e1f3a7b" + "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [
+        ({}, ["roll_back", "tell"]),
+        ({"expect_commit": True}, ["roll_back", "tell"]),
+        ({"expect_commit": False}, ["promote"]),
+        ({"expect_commit": TESTED[:8]}, ["promote"]),
+        ({"policy": {"wrong_commit": "pass"}}, ["promote"]),
+    ],
+)
+def test_a_gate_that_a_commit_has_closed_is_not_opened_by_the_branch(
+    fields: dict[str, Any], chosen: list[str], empirical: Emulator, api_key: str
+) -> None:
+    """What a gate before has expected of the run, the branch expects, unless it says otherwise."""
+    empirical.script("staging", "passed", commit=TESTED)
+    with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+        run_id = client.trigger(TestRunRequest(environment="staging")).id
+    empirical.set_state(run_id, "ended")
+    ti = Branching({"gate": run_id}, {"run_id": run_id, "expected_commit": "0" * 40})
+    assert choose(ti, ("gate",), **fields) == chosen
+
+
+def test_a_gate_of_another_run_says_nothing_about_the_commit(start: Callable[..., int]) -> None:
+    """A verdict on another run, or none, leaves the branch without a commit to expect."""
+    run_id = start("passed")
+    for verdict in (None, {"run_id": run_id + 1, "expected_commit": "0" * 40}):
+        ti = Branching({"gate": run_id}, verdict)
+        assert choose(ti, ("gate",)) == ["promote"]
