@@ -156,13 +156,13 @@ dist: $(call ready,core) | $(call tool,twine) $(call tool,check-wheel-contents) 
 	@$(call tool,check-wheel-contents) dist/*.whl
 
 test-wheel: dist  ## The core's quick tests on the built wheel, with the newest and the oldest that it may need
-	@$(PYTHON) tools/test_wheel.py $(UV) --pythons $(interpreter) --pytest-args '$(PYTEST_ARGS)'
+	@$(PYTHON) tools/test_wheel.py $(UV) --pythons $(interpreter) --pytest-args='$(PYTEST_ARGS)'
 
 # Both hosts, too, on every Python that is named: make test-wheels PYTHONS="3.11 3.12 3.13"
 PYTHONS ?= $(interpreter)
 test-wheels: dist  ## The quick tests of core and hosts on the built wheel, on each of PYTHONS
 	@$(PYTHON) tools/test_wheel.py $(UV) --parts core airflow prefect --pythons $(PYTHONS) \
-		--pytest-args '$(PYTEST_ARGS)'
+		--pytest-args='$(PYTEST_ARGS)'
 
 # ---------------------------------------------------------------------------------------------------
 # Set it up
