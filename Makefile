@@ -140,7 +140,7 @@ types: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## mypy -
 			tests/typing/user_code_$$env.py || exit; done
 
 docs: $(call ready,docs)  ## The site of the documentation, built strictly into site/
-	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --strict
 
 audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
 	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
