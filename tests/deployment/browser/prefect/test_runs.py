@@ -93,7 +93,7 @@ def test_the_verdict_has_a_page(
     expect(link).to_be_visible()
 
     bring_up(page.get_by_role("listitem").filter(has_text=".spec.ts").last)
-    keep(page, f"prefect-verdict-{ui}")
+    keep(page, f"prefect-verdict-{ui}", part=(257, 44, 620, 756) if ui == "v2" else None)
 
 
 @pytest.mark.parametrize("ui", UIS)
