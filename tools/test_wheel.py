@@ -39,8 +39,8 @@ OLDEST = {
 }
 """What the oldest host needs to work at all: the reasons stand in requirements/*.in."""
 
-OLDEST_FOR_313 = {"airflow": ["apache-airflow>=3.1"]}
-"""Airflow 2.11 and 3.0 stop at Python 3.12."""
+OLDEST_FOR_313 = {"airflow": ["apache-airflow>=3.1.8"]}
+"""Airflow 2.11 and 3.0 stop at Python 3.12, and 3.1.0 cannot import today's structlog."""
 
 
 class Cell:
@@ -62,7 +62,7 @@ class Cell:
         minor = ".".join(map(str, self._version))
         self._venv = PLACE / f"{part}-{minor}-{age}"
         self.name = f"{part}, Python {minor}, {age}"
-        self.output = self._venv.with_suffix(".out")
+        self.output = self._venv.with_name(f"{self._venv.name}.out")
 
     def test(self, wheel: Path, pytest_args: list[str]) -> bool:
         """Make the environment and run the tests; say whether they passed."""
