@@ -99,14 +99,12 @@ def test_whatever_is_not_known_may_tell_the_end(event: str | None, may: bool) ->
     assert told.may_tell_the_end is may
 
 
-def test_the_page_about_webhooks_shows_what_works() -> None:
-    """The code in the documentation reads a genuine webhook, and refuses another."""
+def test_the_page_about_webhooks_shows_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+    """The code in the documentation signs a webhook as Empirical does, and reads it."""
     page = Path(__file__).parents[2] / "docs" / "webhooks.md"
     [code] = re.findall("```python\n(.+?)```", page.read_text(), re.DOTALL)
-    for headers, expected in ((signed(BODY), 456), ({}, None)):
-        names: dict[str, Any] = {"body": BODY, "headers": headers, "secret": SECRET}
-        exec(code, names)  # noqa: S102  # our own page
-        assert getattr(names.get("event"), "test_run_id", None) == expected
+    exec(code, {})  # noqa: S102  # our own page
+    assert capsys.readouterr().out == "test_run.queued 456\n"
 
 
 # Signatures
