@@ -61,13 +61,13 @@ parallel = $(MAKE) --no-print-directory --output-sync=target
 test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
 	@rm -rf .results
-	@$(parallel) -j3 $(SUITES) SELECT=
+	@$(parallel) -j4 $(SUITES) SELECT=
 	@$(parallel) -j2 deployment-airflow deployment-prefect
 	@$(MAKE) --no-print-directory table
 
 test-quick:  ## Lint, types, and all tests on the newest hosts that take no minutes and no deployment
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
-	@$(parallel) -j3 $(SUITES) SELECT='not slow'
+	@$(parallel) -j4 $(SUITES) SELECT='not slow'
 
 test-matrix:  ## The other versions of Airflow and Prefect, as deployments; then the table of all
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(OTHERS))
