@@ -125,9 +125,11 @@ def test_a_trigger_that_is_taken_over_leaves_the_run_alone(
     goes_on(service, dag_id)
     moved = run_in_postgres(
         address,
-        """UPDATE trigger SET triggerer_id = other.id FROM job AS other, task_instance AS ti
-           WHERE ti.dag_id = %s AND ti.trigger_id = trigger.id AND other.id <> triggerer_id
-           AND other.job_type = 'TriggererJob' AND other.state = 'running'""",
+        # Those that were killed above may still be called running: the other beats.
+        """UPDATE trigger SET triggerer_id = (
+               SELECT id FROM job WHERE job_type = 'TriggererJob' AND id <> triggerer_id
+               ORDER BY latest_heartbeat DESC LIMIT 1)
+           FROM task_instance AS ti WHERE ti.dag_id = %s AND ti.trigger_id = trigger.id""",
         dag_id,
     )
     assert moved == 1
