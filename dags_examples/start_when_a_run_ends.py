@@ -26,6 +26,6 @@ with DAG(
     def tell(triggering_asset_events: Any = None) -> list[str]:
         """Tell of each red run; Airflow may start one DAG run for several of them."""
         verdicts = [event.extra["payload"] for event in triggering_asset_events[red]]
-        return [f"{verdict['summary']} {verdict['url']}" for verdict in verdicts]
+        return [verdict["summary"] for verdict in verdicts]
 
     tell()
