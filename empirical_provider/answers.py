@@ -9,6 +9,7 @@ id of a run is never guessed at.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -175,7 +176,7 @@ def text(row: Mapping[str, Any], name: str) -> str | None:
 
 
 def _line(value: object) -> str:
-    return checks.NOT_IN_A_LINE.sub(" ", str(value))
+    return re.sub(checks.NOT_IN_A_LINE, " ", str(value))
 
 
 def integer(row: Mapping[str, Any], name: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_every_text_of_the_service_is_one_line(text: str) -> None:
     with EmpiricalClient(api_key="k") as client:
         run = client.with_url(read(text))
     for told in everything_told(run):
-        assert NOT_IN_A_LINE.search(told) is None
+        assert re.search(NOT_IN_A_LINE, told) is None
         told.encode()
     run_report(run).as_junit()
     error = judge(run, GatePolicy()).error()
@@ -76,7 +77,7 @@ def test_a_state_that_is_a_forgery_is_kept_as_one_line() -> None:
     """An unknown state is data, and as harmless as any other text."""
     run = read("x", state=f"started{FORGED}")
     assert not run.state.is_known
-    assert NOT_IN_A_LINE.search(str(run.state)) is None
+    assert re.search(NOT_IN_A_LINE, str(run.state)) is None
 
 
 def test_a_number_beyond_all_numbers_is_not_told() -> None:
