@@ -55,7 +55,7 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # Check it
 
 # Several suites run at the same time, as they mostly wait. Those that take longest go first.
-SUITES := test-prefect test-airflow test-core test-docs docs types lint layers
+SUITES := test-prefect test-airflow test-core test-docs types lint layers
 parallel = $(MAKE) --no-print-directory --output-sync=target
 
 test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments

@@ -1,4 +1,4 @@
-"""Every error this package raises, in one tree.
+"""Every error this package raises, in one tree, and so in one module, long as it is.
 
 ```text
 EmpiricalError

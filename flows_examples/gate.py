@@ -44,4 +44,4 @@ def gate(
 
 
 if __name__ == "__main__":
-    print(gate())  # noqa: T201
+    print(gate())

@@ -23,7 +23,7 @@ async def check_release(job: str = "smoke", version: str = "1.0.0") -> dict[str,
     """
     saved = await EmpiricalTestJob.aload(job)
     run = await saved.atrigger(build={"version": version})
-    print(f"Started: {await run.aurl()}")  # noqa: T201
+    print(f"Started: {await run.aurl()}")
     await run.await_for_completion()
     return await run.afetch_result()
 
@@ -36,4 +36,4 @@ if __name__ == "__main__":
         policy={"max_flaky": 1},
         poll_interval=10,
     ).save("smoke", overwrite=True)
-    print(asyncio.run(check_release())["summary"])  # noqa: T201
+    print(asyncio.run(check_release())["summary"])

@@ -40,11 +40,11 @@ async def matrix_of_environments(
     ended = await asyncio.gather(*gates, return_exceptions=True)  # a verdict each, or an error
     closed = [each for each in ended if isinstance(each, BaseException)]
     for each in closed:
-        print(f"Not live: {each}")  # noqa: T201
+        print(f"Not live: {each}")
     if closed:
         raise closed[0]
     return f"Live: {' '.join(each['summary'] for each in ended)}"
 
 
 if __name__ == "__main__":
-    print(asyncio.run(matrix_of_environments()))  # noqa: T201
+    print(asyncio.run(matrix_of_environments()))

@@ -43,4 +43,4 @@ def promote(
 
 if __name__ == "__main__":
     for each in ("north", "south"):
-        print(promote(each))  # noqa: T201
+        print(promote(each))

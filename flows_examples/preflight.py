@@ -45,4 +45,4 @@ def preflight_then_release(
 
 
 if __name__ == "__main__":
-    print(preflight_then_release())  # noqa: T201
+    print(preflight_then_release())

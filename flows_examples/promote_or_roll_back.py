@@ -51,4 +51,4 @@ def promote_or_roll_back(
 
 
 if __name__ == "__main__":
-    print(promote_or_roll_back())  # noqa: T201
+    print(promote_or_roll_back())

@@ -79,4 +79,4 @@ def release_then_test(
 
 
 if __name__ == "__main__":
-    print(release_then_test(return_state=True).message)  # noqa: T201
+    print(release_then_test(return_state=True).message)

@@ -36,4 +36,4 @@ def rerun_failures(
 
 
 if __name__ == "__main__":
-    print(rerun_failures())  # noqa: T201
+    print(rerun_failures())

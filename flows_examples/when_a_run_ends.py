@@ -21,7 +21,7 @@ def tell(verdict: dict[str, Any]) -> None:
     Args:
         verdict: The event's payload.
     """
-    print(f"Red: {verdict['summary']}")  # noqa: T201
+    print(f"Red: {verdict['summary']}")
 
 
 RED = DeploymentEventTrigger(

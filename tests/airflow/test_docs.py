@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.blocks import Block, run_by
+from tests.docs.blocks import Block, pass_as_tests, run_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,15 +33,13 @@ def test_a_block_runs(
 ) -> None:
     """Its DAG, or a DAG around its operators, comes to a good end and has asked the service for
     something; or its tests pass."""
+    assert connection
     text = block.text
-    if "def test_" in text:
+    if block.is_tests:
         file = tmp_path / "test_block.py"
         file.write_text(text)
-        tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)]
-        done = subprocess.run(tests, capture_output=True, text=True, check=False)  # noqa: S603
-        assert done.returncode == 0, done.stdout
+        pass_as_tests(file)
         return
-    assert connection
     if "DAG(" not in text:
         text = ALONE + textwrap.indent(text, "    ")
     dag_ids = re.findall(r"DAG\(\s*(?:dag_id=)?[\"'](\w+)", text)

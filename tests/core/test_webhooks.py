@@ -100,11 +100,14 @@ def test_whatever_is_not_known_may_tell_the_end(event: str | None, may: bool) ->
 
 
 def test_the_page_about_webhooks_shows_what_works(capsys: pytest.CaptureFixture[str]) -> None:
-    """The code in the documentation signs a webhook as Empirical does, and reads it."""
+    """The code in the documentation reads a genuine webhook, and refuses another."""
     page = Path(__file__).parents[2] / "docs" / "webhooks.md"
     [code] = re.findall("```python\n(.+?)```", page.read_text(), re.DOTALL)
     exec(code, {})  # noqa: S102  # our own page
     assert capsys.readouterr().out == "test_run.queued 456\n"
+    forged = code.replace("hmac.digest(key, body,", "hmac.digest(key, b'',")
+    exec(forged, {})  # noqa: S102  # as above
+    assert capsys.readouterr().out.startswith("401 The webhook is refused")
 
 
 # Signatures

@@ -9,19 +9,22 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from tools.site_hooks import MOUNTED
+
 ROOT = Path(__file__).parents[2]
 
-_ONCE = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/results.md"]
-_PAGES = [*_ONCE, "empirical_provider/emulator/README.md"]
-
 _IN_DOCSTRING = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+"""Also in a section such as Example, whose text is indented: to Markdown that is no fence."""
 
 _OF_HOST = {
     host: re.compile(rf"^\s*(from|import) (empirical_provider\.)?{host}\b", re.MULTILINE)
@@ -64,10 +67,15 @@ class Block:
             return "prefect" if "deployments:" in self.text else "ci"
         return {"console": "console", "mermaid": "nothing"}[self.language]
 
+    @property
+    def is_tests(self) -> bool:
+        """Whether it is for pytest to run."""
+        return "def test_" in self.text
+
 
 def pages() -> list[Path]:
     """Return all files that have text for users."""
-    return [*(ROOT / page for page in _PAGES), *sorted((ROOT / "docs").glob("*.md"))]
+    return [*(ROOT / page for page in MOUNTED), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def of_page(page: Path) -> list[Block]:
@@ -111,3 +119,15 @@ def all_blocks() -> list[Block]:
 def run_by(runner: str) -> list[Block]:
     """Return the code blocks that one of the suites runs."""
     return [block for block in all_blocks() if block.runner == runner]
+
+
+def pass_as_tests(file: Path, **environment: str) -> None:
+    """Run a block that is tests, written to a file; fail with what they say."""
+    done = subprocess.run(  # noqa: S603  # our own pages
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -32,10 +32,10 @@ PUBLIC = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site and return its folder."""
+    """Build the site, strictly, and return its folder."""
     folder = tmp_path_factory.mktemp("site")
     subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         check=True,

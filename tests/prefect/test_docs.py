@@ -13,7 +13,7 @@ from prefect.settings import get_current_settings
 
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob
-from tests.docs.blocks import Block, run_by
+from tests.docs.blocks import Block, pass_as_tests, run_by
 
 pytestmark = pytest.mark.slow  # each is a whole flow run
 
@@ -28,13 +28,17 @@ def _blocks(credentials: EmpiricalCredentials) -> None:
     job.save("prod", overwrite=True)
 
 
-def run(*command: str, folder: Path) -> None:
-    """Run a command with the server's address to its good end."""
-    settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    done = subprocess.run(  # noqa: S603
-        [Path(sys.executable).with_name(command[0]), *command[1:]],
+def server() -> dict[str, str]:
+    """Return what leads another process to the server."""
+    return get_current_settings().to_environment_variables(exclude_unset=True)
+
+
+def prefect(*command: str, folder: Path) -> None:
+    """Run Prefect's command to its good end."""
+    done = subprocess.run(  # noqa: S603  # the command of this very environment
+        [Path(sys.executable).with_name("prefect"), *command],
         cwd=folder,
-        env={**os.environ, **settings},
+        env={**os.environ, **server()},
         capture_output=True,
         text=True,
         check=False,
@@ -51,8 +55,8 @@ def test_a_block_runs(
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "test_block.py"
     file.write_text(block.text.replace("BLOCK_NAME", "prod"))  # Prefect's word in docstrings
-    if "def test_" in block.text:
-        run("pytest", "-p", "no:cacheprovider", str(file), folder=tmp_path)
+    if block.is_tests:
+        pass_as_tests(file, **server())
         return
     runpy.run_path(str(file), run_name="__main__")
     assert empirical.requests or ".save(" in block.text
@@ -62,14 +66,6 @@ def test_a_block_runs(
 def test_a_prefect_yaml_is_deployed(block: Block, tmp_path: Path) -> None:
     """Prefect takes all deployments of the file."""
     (tmp_path / "prefect.yaml").write_text(block.text)
-    run(
-        "prefect",
-        "work-pool",
-        "create",
-        "local",
-        "--type",
-        "process",
-        "--overwrite",
-        folder=tmp_path,
-    )
-    run("prefect", "--no-prompt", "deploy", "--all", folder=tmp_path)
+    pool = ("create", "local", "--type", "process", "--overwrite")
+    prefect("work-pool", *pool, folder=tmp_path)
+    prefect("--no-prompt", "deploy", "--all", folder=tmp_path)

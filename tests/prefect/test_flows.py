@@ -210,7 +210,8 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
         )
 
         assert answer.stdout.splitlines()[-1].startswith(told)
-        assert f"Empirical test run {empirical.runs[-1].id} in" in answer.stdout
+        newest = empirical.runs[-1]
+        assert f"run {newest.id} in {newest.body['environment']} passed" in answer.stdout
     assert EmpiricalTestJob.load("smoke").tags == ["smoke"]
 
 

@@ -69,22 +69,19 @@ def _stay_here(route: Route) -> None:
         route.abort()
 
 
-def keep(page: Page, name: str, part: tuple[int, int, int, int] | None = None) -> None:
+def keep(page: Page, name: str, part: FloatRect | None = None) -> None:
     """Keep what is in sight as a picture, as soon as it holds still.
 
     Args:
         page: The page.
         name: Name of the picture.
-        part: What of it is kept: left, top, width and height in pixels; default: all.
+        part: What of it is kept, in pixels; default: all.
     """
-    clip = (
-        FloatRect(**dict(zip(("x", "y", "width", "height"), part, strict=True))) if part else None
-    )
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.mouse.move(0, 0)  # what is under the mouse would look different, and may have a tooltip
     before = b""
     for _ in range(_LOOKS):  # a page that counts seconds never does for long
-        now = page.screenshot(animations="disabled", scale="css", clip=clip)
+        now = page.screenshot(animations="disabled", scale="css", clip=part)
         if now == before:
             break
         before = now

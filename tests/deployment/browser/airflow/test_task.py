@@ -82,7 +82,7 @@ def test_the_log_says_why_the_gate_is_red(page: Page, deployment: Deployment) ->
     # Fold the traceback, by a click at its left: one in its middle would scroll there.
     error.first.click(position={"x": 20, "y": 8})
     expect(log.get_by_text("waiting.py").first).to_be_hidden()
-    keep(page, "airflow-red-gate", part=(334, 64, 934, 512))
+    keep(page, "airflow-red-gate", part={"x": 334, "y": 64, "width": 934, "height": 512})
 
 
 @pytest.mark.scenario("browser: values of overrides in rendered templates")

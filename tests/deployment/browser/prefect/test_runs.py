@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FloatRect, expect
 
 from tests.deployment.browser.page import bring_up, keep, opens_report
 from tests.deployment.browser.prefect.test_blocks import UIS
@@ -93,7 +93,8 @@ def test_the_verdict_has_a_page(
     expect(link).to_be_visible()
 
     bring_up(page.get_by_role("listitem").filter(has_text=".spec.ts").last)
-    keep(page, f"prefect-verdict-{ui}", part=(257, 44, 620, 756) if ui == "v2" else None)
+    verdict: FloatRect = {"x": 257, "y": 44, "width": 620, "height": 756}
+    keep(page, f"prefect-verdict-{ui}", part=verdict if ui == "v2" else None)
 
 
 @pytest.mark.parametrize("ui", UIS)
