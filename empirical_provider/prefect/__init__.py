@@ -1,8 +1,7 @@
 """Empirical on Prefect: blocks with the API key and with what to run, and tasks that gate a flow.
 
 Prefect imports this in every process that looks up a block, so only the blocks are loaded with it.
-The tasks and the ready flows are loaded when they are asked for, and the HTTP client when something
-is sent.
+All else is loaded when it is asked for, and the HTTP client when something is sent.
 """
 
 import importlib
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.job import EmpiricalTestJob
-from empirical_provider.prefect.job_run import EmpiricalTestJobRun
 
 if TYPE_CHECKING:
     from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
     from empirical_provider.prefect.events import emit_test_run_events
     from empirical_provider.prefect.flows import run_empirical_tests
     from empirical_provider.prefect.gate import await_for_test_run, wait_for_test_run
+    from empirical_provider.prefect.job_run import EmpiricalTestJobRun
     from empirical_provider.prefect.preflighting import apreflight, preflight
     from empirical_provider.prefect.running import arun_tests, run_tests
     from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
@@ -39,6 +38,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "EmpiricalTestJobRun": "job_run",
     "apreflight": "preflighting",
     "preflight": "preflighting",
     "arun_tests": "running",
@@ -54,7 +54,7 @@ _HOME_OF = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a task or a ready flow from its module on first use."""
+    """Load all but the blocks from its module on first use."""
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -72,6 +72,7 @@ class EmpiricalCredentials(CredentialsBlock):
 
     _block_type_name: ClassVar[str | None] = "Empirical Credentials"
     _block_type_slug: ClassVar[str | None] = "empirical-credentials"
+    _description: ClassVar[str | None] = "An API key of Empirical, and where it is used."
     _logo_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://www.empirical.run/images/og/default_og_image.png"
     )

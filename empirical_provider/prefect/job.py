@@ -7,16 +7,17 @@ like any other.
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from prefect.blocks.abstract import JobBlock
 from pydantic import ConfigDict, Field, HttpUrl, model_validator
 
 from empirical_provider import checks
 from empirical_provider.hiding import hidden_overrides
-from empirical_provider.prefect.arguments import run_id_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials, known_fields_only
-from empirical_provider.prefect.job_run import EmpiricalTestJobRun
+
+if TYPE_CHECKING:
+    from empirical_provider.prefect.job_run import EmpiricalTestJobRun
 
 __all__ = ["AfterRed", "EmpiricalTestJob"]
 
@@ -65,6 +66,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
 
     _block_type_name: ClassVar[str | None] = "Empirical Test Job"
     _block_type_slug: ClassVar[str | None] = "empirical-test-job"
+    _description: ClassVar[str | None] = "What to run on Empirical, and when a release may go on."
     _logo_url: ClassVar[HttpUrl | None] = EmpiricalCredentials._logo_url  # noqa: SLF001
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.empirical.run")
 
@@ -140,6 +142,8 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
     def _handle(
         self, run_id: int, url: str | None, *, shared: bool = False, build: Any = None
     ) -> EmpiricalTestJobRun:
+        from empirical_provider.prefect.job_run import EmpiricalTestJobRun
+
         waiting = self._waiting(build)
         return EmpiricalTestJobRun(
             self.credentials, run_id, url=url, waiting=waiting, shared=shared
@@ -187,12 +191,16 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
             NotFoundError: There is no such run.
             EmpiricalError: It could not be read.
         """
+        from empirical_provider.prefect.arguments import run_id_of
+
         with self.credentials.get_client() as client:
             run = client.get_test_run(run_id_of(run_id))
         return self._handle(run.id, run.url)
 
     async def aattach(self, run_id: int | str) -> EmpiricalTestJobRun:
         """Do what `attach` does, for use with ``await``."""
+        from empirical_provider.prefect.arguments import run_id_of
+
         async with self.credentials.get_async_client() as client:
             run = await client.get_test_run(run_id_of(run_id))
         return self._handle(run.id, run.url)

@@ -33,10 +33,8 @@ def test_the_import_is_light() -> None:
         "empirical_provider.exceptions",
         "empirical_provider.hiding",
         "empirical_provider.prefect",
-        "empirical_provider.prefect.arguments",
         "empirical_provider.prefect.credentials",
         "empirical_provider.prefect.job",
-        "empirical_provider.prefect.job_run",
     }
 
 
