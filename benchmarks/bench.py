@@ -63,7 +63,7 @@ class Bench:
     def measure(self, host: str, script: str, *arguments: object) -> Any:
         """Run a script in a host's environment, and return what its last line says."""
         command = [self._pythons[host], HERE / script, *(str(each) for each in arguments)]
-        done = subprocess.run(  # noqa: S603  # our own scripts
+        done = subprocess.run(
             command, env=self._environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
@@ -83,7 +83,7 @@ class Bench:
     def service(self) -> Iterator[int]:
         """Serve both APIs; gives the port."""
         command = [self._pythons["airflow"], HERE / "service.py", self._certificate]
-        with subprocess.Popen(  # noqa: S603  # our own script
+        with subprocess.Popen(
             command, env=self._environment, stdout=subprocess.PIPE, text=True
         ) as process:
             try:

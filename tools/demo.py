@@ -133,7 +133,7 @@ def in_prefect(python: Path, home: Path, url: str) -> None:
 
 def run(command: list[str | Path], home: Path, environment: dict[str, str]) -> str:
     """Run a command to its end and return what it printed; fail with all of it."""
-    done = subprocess.run(  # noqa: S603  # the environments' own commands
+    done = subprocess.run(
         command,
         env={**os.environ, **environment, "NO_PROXY": "127.0.0.1,localhost"},
         cwd=home,
@@ -162,7 +162,7 @@ def local_empirical(python: Path, home: Path) -> Iterator[str]:
     command = [python, "-m", "empirical_provider.emulator", "--port", "0", "--api-key", KEY]
     command += ["--environment", "staging", "--environment", "production=failed"]
     command += ["--state-seconds", "0.5"]
-    with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+    with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, text=True) as server:
         try:
             line = server.stdout.readline() if server.stdout else ""
             found = re.search(r"http://\S+", line)

@@ -83,7 +83,7 @@ class Cell:
             *pytest_args,
         ]
         with self.output.open("wb") as output:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 command, cwd=SDIST, stdout=output, stderr=subprocess.STDOUT, check=False
             )
         return done.returncode == 0
@@ -98,14 +98,14 @@ class Cell:
         self._run("pip", "install", "--quiet", "--python", str(self._venv), *words)
 
     def _run(self, *words: str) -> None:
-        subprocess.run([self._uv, *words], cwd=ROOT, check=True)  # noqa: S603
+        subprocess.run([self._uv, *words], cwd=ROOT, check=True)
 
 
 def _version(python: str) -> tuple[int, ...]:
     code = "import sys; print(*sys.version_info[:2])"
     if re.fullmatch(r"3\.\d+", python):
         return tuple(map(int, python.split(".")))
-    told = subprocess.check_output([python, "-c", code], text=True)  # noqa: S603
+    told = subprocess.check_output([python, "-c", code], text=True)
     return tuple(map(int, told.split()))
 
 

@@ -46,7 +46,7 @@ def pytest_unconfigure() -> None:
 
 def airflow(*arguments: str, may_fail: bool = False, **environment: str) -> str:
     """Run the `airflow` command; return what it wrote, or fail with all of it."""
-    done = subprocess.run(  # noqa: S603  # the command of this very environment
+    done = subprocess.run(
         [Path(sys.executable).with_name("airflow"), *arguments],
         env={**os.environ, **environment},
         cwd=HOME,

@@ -97,7 +97,7 @@ def test_parsing_a_dag_loads_no_client(module: str) -> None:
         f"import sys; import empirical_provider.airflow.{module};"
         "print(sorted(m for m in sys.modules if m.startswith('empirical_provider')))"
     )
-    done = subprocess.run(  # noqa: S603  # our own interpreter and our own code
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     loaded = done.stdout.strip().splitlines()[-1]

@@ -39,7 +39,7 @@ class Command:
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def started(self, *arguments: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603  # our own command
+        return subprocess.Popen(
             [COMMAND, *(str(each) for each in arguments)],
             env=self.environment,
             stdout=subprocess.PIPE,

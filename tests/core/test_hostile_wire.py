@@ -208,7 +208,7 @@ def growth(play: Callable[[socket.socket], object]) -> int:
         return (played.pop() if played else play)(connection)
 
     with Hostile(first_a_good_one) as server:
-        told = subprocess.run(  # noqa: S603  # our own words
+        told = subprocess.run(
             [sys.executable, "-c", MEASURED, server.url], check=True, capture_output=True, text=True
         )
     lines = [line.split() for line in told.stdout.splitlines()]

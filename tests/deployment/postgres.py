@@ -38,7 +38,7 @@ def postgres() -> Iterator[str]:
 
         def answers() -> bool:
             processes.all_alive()
-            return subprocess.run(ready, check=False, timeout=10).returncode == 0  # noqa: S603
+            return subprocess.run(ready, check=False, timeout=10).returncode == 0
 
         until("PostgreSQL answers", answers, 30)
         yield f"{ROLE}@127.0.0.1:{port}/postgres"

@@ -76,7 +76,7 @@ class Processes:
 
         def run() -> subprocess.Popen[bytes]:
             with (self.home / f"{name}.out").open("ab") as out:
-                return subprocess.Popen(  # noqa: S603  # the commands of this very environment
+                return subprocess.Popen(
                     command,
                     env={**environment, MARK: str(self.home)},
                     cwd=cwd,

@@ -123,7 +123,7 @@ def run_by(runner: str) -> list[Block]:
 
 def pass_as_tests(file: Path, **environment: str) -> None:
     """Run a block that is tests, written to a file; fail with what they say."""
-    done = subprocess.run(  # noqa: S603  # our own pages
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)],
         env={**os.environ, **environment},
         capture_output=True,

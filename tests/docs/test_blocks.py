@@ -103,7 +103,7 @@ def shell(tmp_path: Path, service: Emulator) -> dict[str, str]:
 
 def run(script: str, shell: dict[str, str], folder: Path) -> str:
     """Run a script to its good end; return what it wrote on stdout."""
-    done = subprocess.run(  # noqa: S603  # our own pages
+    done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607  # wherever bash is
         cwd=folder,
         env=shell,

@@ -34,7 +34,7 @@ PUBLIC = [
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site, strictly, and return its folder."""
     folder = tmp_path_factory.mktemp("site")
-    subprocess.run(  # noqa: S603
+    subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},

@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the package's wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)  # noqa: S603  # our own
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     return folder
 
 
@@ -65,7 +65,7 @@ def test_the_page_leads_there(page: str, wheel: Path, tmp_path: Path) -> None:
     links = f"{os.environ.get('PIP_FIND_LINKS', '')} {wheel}"
     python = Path(sys.base_prefix, "bin")  # not of this environment: of whom the page is for
     with (tmp_path / "told").open("w+") as told:
-        process = subprocess.Popen(  # noqa: S603  # our own pages
+        process = subprocess.Popen(
             ["bash", "-c", script],  # noqa: S607  # wherever bash is
             cwd=folder,
             env={

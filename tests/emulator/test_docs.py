@@ -44,7 +44,7 @@ def test_the_emulator_imports_no_other_part() -> None:
         "    or name.startswith('empirical_provider.')\n"
         "    and not name.startswith('empirical_provider.emulator')))"
     )
-    done = subprocess.run(  # noqa: S603  our own code
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == ""

@@ -22,7 +22,7 @@ MODULE = "empirical_provider.emulator"
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  our own module
+    return subprocess.run(
         [sys.executable, "-m", MODULE, *arguments],
         capture_output=True,
         text=True,
@@ -133,7 +133,7 @@ def test_the_command_serves_until_it_is_interrupted(number: signal.Signals) -> N
     """The command prints its address, serves as it was told, and ends cleanly."""
     arguments = ["--port", "0", "--environment", "qa=failed", "--environment", "dev"]
     arguments += ["--api-key", "k1", "--project-slug", "shop", "--advance", "reads"]
-    with subprocess.Popen(  # noqa: S603  our own module
+    with subprocess.Popen(
         [sys.executable, "-m", MODULE, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -159,7 +159,7 @@ def test_the_command_sets_every_switch() -> None:
     given = "--echo-in-list commit,metadata --list-lag 1.5 --list-lag-reads 2 --clock-skew -30"
     given += " --concurrency-limit project --concurrency-behavior queue_new --echo-in-detail= "
     given += "--disabled-environments production"
-    with subprocess.Popen(  # noqa: S603  our own module
+    with subprocess.Popen(
         [sys.executable, "-m", MODULE, "--port", "0", *given.split()],
         stdout=subprocess.PIPE,
         text=True,

@@ -35,7 +35,7 @@ def server() -> dict[str, str]:
 
 def prefect(*command: str, folder: Path) -> None:
     """Run Prefect's command to its good end."""
-    done = subprocess.run(  # noqa: S603  # the command of this very environment
+    done = subprocess.run(
         [Path(sys.executable).with_name("prefect"), *command],
         cwd=folder,
         env={**os.environ, **server()},

@@ -60,7 +60,7 @@ def test_it_runs_as_a_script(empirical: Emulator, server: SyncPrefectClient) -> 
     """In a process of its own, with its defaults, it prints the run and leaves it in the state."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
 
-    answer = subprocess.run(  # noqa: S603
+    answer = subprocess.run(
         [sys.executable, str(EXAMPLE)],
         env={**os.environ, **settings},
         capture_output=True,

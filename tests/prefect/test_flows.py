@@ -201,7 +201,7 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
         )
         assert quick.read_text() != source
 
-        answer = subprocess.run(  # noqa: S603
+        answer = subprocess.run(
             [sys.executable, str(quick)],
             env={**os.environ, **settings, "TMPDIR": str(tmp_path)},
             capture_output=True,
@@ -220,7 +220,7 @@ def test_the_served_example(
 ) -> None:
     """In a process of its own it serves the ready flow, and the deployment's parameters fit."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    serving = subprocess.Popen(  # noqa: S603
+    serving = subprocess.Popen(
         [sys.executable, str(EXAMPLES / "deployment.py")],
         env={**os.environ, **settings, "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
         stdout=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ def test_the_import_is_light() -> None:
         "import sys; import prefect; before = set(sys.modules);"
         "import empirical_provider.prefect; print(*sorted(set(sys.modules) - before))"
     )
-    answer = subprocess.run(  # noqa: S603
+    answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
 

@@ -56,7 +56,7 @@ def python(prefect: Deployment, *arguments: str, **environment: str) -> str:
 
     Playwright has an event loop in this one, where Prefect would behave as in an async function.
     """
-    done = subprocess.run(  # noqa: S603  # this very Python
+    done = subprocess.run(
         [sys.executable, *arguments],
         env={**prefect.environment, **environment},
         cwd=prefect.home,
