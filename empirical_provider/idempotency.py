@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from empirical_provider import endpoints
+from empirical_provider.counting import may_pass_by_its_failures
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import (
     EmpiricalError,
@@ -253,8 +254,12 @@ class _Starting:
     def _start_rerun(self, source: TestRun, n: int) -> Generator[Step, Any, TestRun]:
         began = self._clocks.wall()
         yield from self._save(self._key.at(n), began, source.id, rerun_since=began)
-        log.info("The tests of test run %s failed: it is re-run.", source.id)
-        call = endpoints.rerun_test_run(source.id, only_failed=self._once.after_red != "rerun_all")
+        only_failed = self._once.after_red == "rerun_failed" and may_pass_by_its_failures(
+            source, GatePolicy.of(self._once.policy)
+        )
+        which = "what failed" if only_failed else "all of it"
+        log.info("Test run %s is red: %s is run again.", source.id, which)
+        call = endpoints.rerun_test_run(source.id, only_failed=only_failed)
         search = search_for_reruns(source, began, _SAME_CLOCK, self._clocks, after=self._newest)
         run, found = yield from self._send(call, search)
         run = run or best_rerun(found)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from empirical_provider import exceptions
+from empirical_provider.counting import failures_of, too_flaky, total_of
 from empirical_provider.credibility import COUNTS, incredible
 from empirical_provider.exceptions import GateClosedError
 from empirical_provider.models import TestRun, TestRunState
@@ -230,7 +231,7 @@ def _outcome(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
 
 
 def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
-    failures, total = _failures(run, policy), _total(run)
+    failures, total = failures_of(run, policy), total_of(run)
     if failures is None:
         return Outcome.ERROR, "it ended, but does not tell how many tests failed."
     if failures > 0:
@@ -240,37 +241,12 @@ def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
         return Outcome.ERROR, f"it ended, but {wrong}."
     if total < policy.min_tests:
         return Outcome.NO_TESTS, f"{total} ran, and at least {policy.min_tests} must."
-    if policy.max_flaky is not None:
-        flaky = run.flaky_count
-        if flaky is None and run.tests:
-            flaky = sum(test.status == "flaky" for test in run.tests)
-        if flaky is None or flaky > policy.max_flaky:
-            count = "an unknown number" if flaky is None else str(flaky)
-            return Outcome.FAILED, f"{count} of {total} flaky, at most {policy.max_flaky} may be."
+    flaky = too_flaky(run, policy)
+    if flaky is not None:
+        return Outcome.FAILED, f"{flaky} of {total} flaky, at most {policy.max_flaky} may be."
     snoozed = max(0, (run.failed_count or 0) - failures)
     aside = f", {snoozed} failed but snoozed" if snoozed else ""
     return Outcome.PASSED, f"{total - snoozed} of {total}{aside}."
-
-
-def _failures(run: TestRun, policy: GatePolicy) -> int | None:
-    """Return the failures that count: the best count there is, else the stricter one."""
-    after_snoozing, all_of_them = run.failed_count_after_snoozing, run.failed_count
-    if after_snoozing is not None and not policy.count_snoozed_failures:
-        return after_snoozing
-    if all_of_them is not None:
-        return all_of_them
-    if not run.tests:
-        return after_snoozing or None  # there are these at least; none of them is not none at all
-    failed = [test for test in run.tests if test.status == "failed"]
-    listed = sum(policy.count_snoozed_failures or not test.snoozed for test in failed)
-    return max(listed, after_snoozing or 0)
-
-
-def _total(run: TestRun) -> int:
-    """Return how many tests ran; what is not told counts as none."""
-    if run.total_count is not None:
-        return run.total_count
-    return sum(test.status != "skipped" for test in run.tests)
 
 
 def _counts(run: TestRun) -> Counts:

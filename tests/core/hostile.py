@@ -61,6 +61,7 @@ NAMES = [
     *("flattenedSummaryDetails", "items", "pagination", "total_pages", "slug", "name", "nesting"),
     *("superseded_by_test_run_id", "rerun_source_id", "duration", "created_at", "project"),
 ]
+STATUSES = {"passed", "failed", "flaky", "skipped"}
 COUNTS = [name for name in NAMES if name.endswith(("_count", "_snoozing"))]
 
 
@@ -262,6 +263,7 @@ def _row_is_green(row: Any, tests: Any, run_id: int, *, snoozed_counts: bool) ->
     left = before if snoozed_counts or after is None else after
     if left is None and rows:
         left = len(failed if snoozed_counts else unsnoozed)
+        left += any(each["status"] not in STATUSES for each in rows)
     total = counts.get("total_count")
     ran = sum(each["status"] != "skipped" for each in rows) if total is None else total
     parts = [counts.get(part, 0) for part in ("failed_count", "success_count", "flaky_count")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from empirical_provider import TestRunRequest, TriggerOnce
+from empirical_provider import Outcome, TestRunRequest, TriggerOnce
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
@@ -126,6 +126,37 @@ def test_red_tests_are_run_again_if_asked_to(
     rerun = empirical.runs[-1]
     assert (rerun.rerun_source_id, rerun.rerun_only_failed) == (first.id, bool(only_failed))
     assert len(empirical.runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "scenario", "only_failed"),
+    [
+        ({"min_tests": 2}, {"outcome": "failed", "failed": 2}, True),
+        ({"min_tests": 3}, {"outcome": "failed", "failed": 2}, False),
+        ({"max_flaky": 1}, {"outcome": "failed", "failed": 2, "flaky": 1}, True),
+        ({"max_flaky": 1}, {"outcome": "failed", "failed": 2, "flaky": 2}, False),
+        ({"max_flaky": 1}, {"outcome": "flaky", "flaky": 2}, False),
+    ],
+    ids=["enough failed", "too few failed", "few flaky", "many flaky", "only flaky"],
+)
+def test_only_what_failed_is_run_again_only_if_that_can_pass(
+    policy: dict[str, int],
+    scenario: dict[str, Any],
+    only_failed: bool,
+    empirical: Emulator,
+    ask: Twin,
+) -> None:
+    """A run of what failed lacks the other tests: where a limit is about them, all run again."""
+    empirical.script("staging", **{"total": 9, **scenario}, runs=1)
+    saved: list[Any] = []
+    once = {"key": "k", "after_red": "rerun_failed", "policy": policy, "grace": 0}
+    first = ask.trigger_test_run(STAGING, key=TriggerOnce(**once), save=saved.append)
+    empirical.set_state(first.id, "ended")
+    again = ask.trigger_test_run(STAGING, key=TriggerOnce(**once, saved=saved[-1]))
+
+    assert empirical.runs[-1].rerun_only_failed == only_failed
+    empirical.set_state(again.id, "ended")
+    assert ask.wait_for_test_run(again.id, policy=policy).outcome == Outcome.PASSED
 
 
 def test_red_tests_are_taken_over_otherwise(empirical: Emulator, ask: Twin) -> None:

@@ -33,6 +33,7 @@ GREEN: dict[str, Any] = {
 FAILED_ROW = TestResult(name="cart.spec.ts > pays", status="failed")
 SNOOZED_ROW = TestResult(name="cart.spec.ts > ships", status="failed", snoozed=True)
 FLAKY_ROW = TestResult(name="cart.spec.ts > adds", status="flaky")
+ODD_ROW = TestResult(name="cart.spec.ts > waits", status="timedOut")
 PASSED_ROW = TestResult(name="cart.spec.ts > opens", status="passed")
 UNKNOWN = {"failed_count": None, "failed_count_after_snoozing": None}
 
@@ -72,6 +73,9 @@ CASES: list[tuple[str, TestRun, dict[str, Any], str]] = [
         "failed",
     ),
     ("neither counts nor rows", run(**UNKNOWN), {}, "error"),
+    ("a row that cannot be read", run(**UNKNOWN, tests=(ODD_ROW, PASSED_ROW)), {}, "error"),
+    ("one beside a failure", run(**UNKNOWN, tests=(ODD_ROW, FAILED_ROW)), {}, "failed"),
+    ("with counts, rows are not counted", run(tests=(ODD_ROW, PASSED_ROW)), {}, "passed"),
     (
         "without the count of all, those after snoozing are some of them",
         run(failed_count=None, failed_count_after_snoozing=4, tests=(PASSED_ROW,)),
