@@ -25,7 +25,8 @@ __all__ = ["Wait", "await_for_test_run", "wait_for_test_run"]
 _log = logging.getLogger(__name__)
 
 _NOT_FOUND_GRACE = 60.0
-"""Seconds during which a run may not be found yet: it was started a moment ago."""
+"""Seconds for which a run may be missing: it was started a moment ago, or a proxy answers for the
+service."""
 
 _NOT_STARTED = (TestRunState.PENDING, TestRunState.QUEUED)
 
@@ -67,11 +68,13 @@ class Wait:
         self._run = run
         self._seen = False
         self._trouble: EmpiricalError | None = None
+        self._missing_since: float | None = 0.0  # it was not seen yet
         self.verdict: Verdict | None = None
         """The verdict, once there is one: then the waiting is over."""
 
     def saw(self, run: TestRun) -> None:
         """Take in what a look has shown."""
+        self._missing_since = None
         if self._trouble is not None:
             self._log.info("Test run %s can be read again.", run.id)
             self._trouble = None
@@ -99,7 +102,11 @@ class Wait:
         """Take in that a look has failed; raise the error if waiting on is pointless."""
         if isinstance(error, AuthenticationError):
             raise error
-        if isinstance(error, NotFoundError) and self._elapsed() >= _NOT_FOUND_GRACE:
+        if not isinstance(error, NotFoundError):
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = self._elapsed()
+        elif self._elapsed() - self._missing_since >= _NOT_FOUND_GRACE:
             raise error
         if type(error) is not type(self._trouble) or error.status != getattr(
             self._trouble, "status", None

@@ -151,6 +151,32 @@ def test_a_run_that_is_not_found_has_a_minute(empirical: Emulator, ask: Twin) ->
     assert 60 <= sum(ask.slept) <= 72
 
 
+@pytest.mark.parametrize("trouble", [[*5 * [404]], [*5 * [404], 500, *5 * [404]]])
+def test_a_run_that_is_missing_for_a_moment_is_waited_for(
+    trouble: list[int], empirical: Emulator, ask: Twin
+) -> None:
+    """Late in a wait, too, only a minute of nothing but 404 ends it."""
+    empirical.script("staging", "stuck")
+    run = ask("trigger", STAGING)
+    pauses = len(ask.slept)
+
+    def sleep(seconds: float) -> None:
+        ask.slept.append(seconds)
+        looks = len(ask.slept) - pauses
+        if looks in {15, 30}:
+            for status in trouble:
+                empirical.fault("get_test_run", "status", status=status)
+        if looks == 45:
+            empirical.set_state(run.id, "ended")
+
+    async def asleep(seconds: float) -> None:
+        sleep(seconds)
+
+    verdict = ask.wait_for_test_run(run.id, sleep=sleep if ask.kind == "sync" else asleep)
+
+    assert verdict.outcome == Outcome.PASSED
+
+
 def test_there_is_a_last_look_at_the_deadline(empirical: Emulator, ask: Twin) -> None:
     """The last pause ends at the deadline, and a run that finished meanwhile counts."""
     empirical.script("staging", "stuck")
