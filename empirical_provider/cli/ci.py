@@ -1,12 +1,16 @@
 """What the common CI systems tell about the build, by the environment variables they set.
 
-The names are those of each system's own documentation.
+The names are those of each system's own documentation. Where GitHub or GitLab test a merge that
+they have made up for a pull or merge request, the commit is the request's own: the other is in no
+branch.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 __all__ = ["Origin", "origin"]
 
@@ -31,7 +35,7 @@ def origin(environ: Mapping[str, str]) -> Origin | None:
 
 def _github_actions(environ: Mapping[str, str]) -> Origin:
     server, repository = environ.get("GITHUB_SERVER_URL"), environ.get("GITHUB_REPOSITORY")
-    run_id, commit = environ.get("GITHUB_RUN_ID"), environ.get("GITHUB_SHA")
+    run_id, commit = environ.get("GITHUB_RUN_ID"), _commit_on_github(environ)
     home = f"{server}/{repository}" if server and repository else None
     return Origin(
         system="GitHub Actions",
@@ -45,8 +49,19 @@ def _github_actions(environ: Mapping[str, str]) -> Origin:
     )
 
 
+def _commit_on_github(environ: Mapping[str, str]) -> str | None:
+    if not environ.get("GITHUB_HEAD_REF"):  # set for pull requests only
+        return environ.get("GITHUB_SHA")
+    try:
+        event = json.loads(Path(environ["GITHUB_EVENT_PATH"]).read_text("utf-8"))
+        return str(event["pull_request"]["head"]["sha"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def _gitlab(environ: Mapping[str, str]) -> Origin:
-    project, commit = environ.get("CI_PROJECT_URL"), environ.get("CI_COMMIT_SHA")
+    project = environ.get("CI_PROJECT_URL")
+    commit = environ.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA") or environ.get("CI_COMMIT_SHA")
     return Origin(
         system="GitLab",
         build=_told(

@@ -53,8 +53,10 @@ class Shown:
             return
         table = Table("id", "state", "environment", "tests", "failed", "created", "page", box=None)
         for run in found:
-            cells = [*_row(run).values()]
-            table.add_row(*("" if cell is None else str(cell) for cell in cells))
+            row = _row(run)
+            left = row.pop("failed_count_after_snoozing")
+            row["failed_count"] = row["failed_count"] if left is None else left
+            table.add_row(*("" if cell is None else str(cell) for cell in row.values()))
         Console(highlight=False, soft_wrap=True).print(table, markup=False)
 
 
@@ -64,7 +66,8 @@ def _row(run: TestRun) -> dict[str, Any]:
         "state": str(run.state),
         "environment": run.environment,
         "total_count": run.total_count,
-        "failed_count": run.failed_count_after_snoozing,
+        "failed_count": run.failed_count,
+        "failed_count_after_snoozing": run.failed_count_after_snoozing,
         "created_at": run.created_at,
         "url": run.url,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NoReturn
 
 import click
@@ -182,7 +183,7 @@ def list_(client: EmpiricalClient, shown: Shown, *, limit: int, **given: Any) ->
     """List the newest test runs."""
     given["environment_ids"] = given["environment_ids"] or None
     runs = client.list_test_runs(**given, per_page=min(limit, 100))
-    shown.runs(found for found, _ in zip(runs, range(limit), strict=False))
+    shown.runs(islice(runs, limit))
     return ExitCode.GREEN
 
 

@@ -136,7 +136,9 @@ def request_of(given: dict[str, Any]) -> TestRunRequest:
     metadata = dict(_pairs("metadata", fields["metadata"]))
     found = origin(os.environ) if given.pop("from_ci") else None
     if found is not None:
-        build = build if fields["branch"] else {**found.build, **build}
+        if not fields["branch"]:
+            told = {"commit_url": None} if "commit" in build else {}  # that of another one, perhaps
+            build = _without_none({**found.build, **told, **build})
         metadata = {**found.metadata, **metadata}
         fields["github_actor"] = fields["github_actor"] or found.github_actor
     overrides = fields["environment_variables_overrides"]

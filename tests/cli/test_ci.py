@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import pytest
 
 from empirical_provider.cli.ci import origin
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GITHUB = {
     "GITHUB_ACTIONS": "true",
@@ -84,6 +90,27 @@ def test_the_branch_of_a_request_is_its_source(environ: dict[str, str], name: st
     found = origin({**environ, name: "feature"})
     assert found is not None
     assert found.build["branch"] == "feature"
+
+
+def test_the_commit_of_a_request_is_its_source(tmp_path: Path) -> None:
+    """Not the merge that GitHub or GitLab has made up to test it; without the event, none."""
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"pull_request": {"head": {"sha": "f00d"}}}), "utf-8")
+    pull_request = {**GITHUB, "GITHUB_HEAD_REF": "feature"}
+    found = origin({**pull_request, "GITHUB_EVENT_PATH": str(event)})
+    assert found is not None
+    assert found.build == {
+        "branch": "feature",
+        "commit": "f00d",
+        "commit_url": "https://github.com/acme/shop/commit/f00d",
+    }
+    for lacking in ({}, {"GITHUB_EVENT_PATH": str(tmp_path / "none.json")}):
+        found = origin({**pull_request, **lacking})
+        assert found is not None
+        assert found.build == {"branch": "feature"}
+    found = origin({**GITLAB, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "f00d"})
+    assert found is not None
+    assert found.build["commit"] == "f00d"
 
 
 def test_what_is_not_told_is_left_out() -> None:

@@ -306,6 +306,26 @@ def test_every_field_of_a_request_arrives(command: Command, empirical: Emulator)
     assert "s3cret-value" not in done.stdout + done.stderr
 
 
+def test_the_commit_that_is_given_has_no_link_to_another(
+    command: Command, empirical: Emulator
+) -> None:
+    """What is given wins over what the CI system says, and takes the commit's link with it."""
+    command.environment |= {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_SERVER_URL": "https://github.com",
+        "GITHUB_REPOSITORY": "acme/shop",
+        "GITHUB_SHA": "c0ffee",
+        "GITHUB_REF_NAME": "main",
+    }
+    link = "https://github.com/acme/shop/commit/c0ffee"
+    command("trigger", *STAGING, "--from-ci")
+    command("trigger", *STAGING, "--from-ci", "--build-commit", "f00d")
+    assert [run.body["build"] for run in empirical.runs] == [
+        {"branch": "main", "commit": "c0ffee", "commit_url": link},
+        {"branch": "main", "commit": "f00d"},
+    ]
+
+
 def test_a_key_makes_one_run(command: Command, empirical: Emulator) -> None:
     """Two jobs of one release share one run."""
     key = ("--key", "release 7", "--key-in-environment")
@@ -316,7 +336,7 @@ def test_a_key_makes_one_run(command: Command, empirical: Emulator) -> None:
 
 def test_json_is_one_document_whatever_happens(command: Command, empirical: Emulator) -> None:
     """A verdict, a report, a list and an error can each be read by a program."""
-    empirical.script("staging", "failed", total=5, failed=2)
+    empirical.script("staging", "failed", total=5, failed=2, snoozed=1)
     verdict = json.loads(command("run", *STAGING, *QUICK, "--json").stdout)
     [run] = empirical.runs
     assert (verdict["run_id"], verdict["outcome"], verdict["counts"]["failed"]) == (
@@ -326,7 +346,8 @@ def test_json_is_one_document_whatever_happens(command: Command, empirical: Emul
     )
     assert json.loads(command("check", *STAGING, "--json").stdout)["unchecked"] == []
     [listed] = json.loads(command("list", "--json").stdout)
-    assert (listed["id"], listed["failed_count"]) == (run.id, 2)
+    assert listed["id"] == run.id
+    assert (listed["failed_count"], listed["failed_count_after_snoozing"]) == (2, 1)
     error = json.loads(command("check", "--environment", "qa", "--json").stdout)
     assert (error["error"], error["exit_status"]) == ("InvalidRequestError", ExitCode.USAGE)
 
@@ -340,7 +361,9 @@ def test_runs_are_listed_rerun_and_cancelled(command: Command, empirical: Emulat
     assert command("cancel", rerun["id"], "--reason", "enough").returncode == ExitCode.GREEN
     assert empirical.runs[1].cancel_reason == "enough"
     assert command("cancel", "1").returncode == ExitCode.USAGE  # it has ended
+    before = len(empirical.requests)
     listed = command("list", "--limit", "1").stdout
+    assert len(empirical.requests) == before + 1
     assert f"{empirical.url}/acme/test-runs/2" in listed
     assert f"{empirical.url}/acme/test-runs/1" not in listed
 
