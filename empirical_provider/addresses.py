@@ -25,7 +25,7 @@ _DASHBOARD_OF = {"https://api.empirical.run": DEFAULT_BASE_URL}
 """API hosts whose dashboard lives elsewhere; every other host is taken to show its own."""
 
 _PLAIN = (
-    r"(?i:https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?"
+    r"(?i:https?)://([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?"
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
 )
 """What every reader of an address, a browser included, takes for the same host and path. Compiled
@@ -68,7 +68,8 @@ def service_url(field_name: str, value: object) -> str:
     if not re.fullmatch(_PLAIN, url) or parts.port == 0 or leads_elsewhere:
         raise InvalidRequestError(
             f"{field_name} must be a plain address of ASCII characters: a host (an international "
-            f"one as xn--...), perhaps a port, and a path without '.' and '..'."
+            f"one as xn--...) of parts of 1 to 63 characters, perhaps a port, and a path without "
+            f"'.' and '..'."
         )
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise InvalidRequestError(

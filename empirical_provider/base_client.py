@@ -119,6 +119,11 @@ class BaseClient:
             self._open()
         except InvalidRequestError:
             raise
+        except OSError as error:  # a ca_bundle was read before
+            raise InvalidRequestError(
+                f"The certificates that the environment names (SSL_CERT_FILE, SSL_CERT_DIR) cannot "
+                f"be used: {type(error).__name__}."
+            ) from None
         except (ValueError, ImportError, httpx.InvalidURL):  # what httpx makes of a bad proxy
             raise InvalidRequestError(
                 "The proxy settings of the environment (HTTPS_PROXY, ALL_PROXY and others) must be "

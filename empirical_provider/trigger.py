@@ -10,6 +10,7 @@ from empirical_provider import endpoints
 from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 from empirical_provider.driving import adrive, drive
 from empirical_provider.endpoints import Call
+from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.idempotency import start_once
 from empirical_provider.models import TestRun, TestRunRequest
 from empirical_provider.searching import Clocks, Pause
@@ -52,7 +53,7 @@ def trigger_test_run(
             know more about earlier attempts, a `TriggerOnce`.
         key_in_environment: Whether the key travels in the environment of the tests, too, as
             ``EMPIRICAL_TRIGGER_KEY``: run lists are known to show that, and not known to show
-            metadata. Default False. A `TriggerOnce` says so itself.
+            metadata. Default False; refused without a key. A `TriggerOnce` says so itself.
         on_started: Called with the run as soon as its id is known, before its page is looked up,
             so that a host can save the id at once. Called again if another run takes its place.
         save: Called with what the next attempt needs to know (plain data; None: nothing), before
@@ -62,7 +63,8 @@ def trigger_test_run(
         The run, usually in the state ``queued``.
 
     Raises:
-        InvalidRequestError: The key was used before for a request that tests something else.
+        InvalidRequestError: An argument is not valid, or the key was used before for a request that
+            tests something else.
         TriggerRejectedError: The service said that it did not start the run.
         TriggerOutcomeUnknownError: The run may have been started, or not.
         EmpiricalError: Any other error of the tree: nothing was started.
@@ -120,6 +122,8 @@ def _steps(
     key_in_environment: bool,
 ) -> Generator[Step, Any, TestRun]:
     if key is None:
+        if key_in_environment:
+            raise InvalidRequestError("key_in_environment has no effect without a key: give one.")
         return _unkeyed(request)
     if not isinstance(key, TriggerOnce):
         key = TriggerOnce(key=key, key_in_environment=key_in_environment, shared=True)

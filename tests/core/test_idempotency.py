@@ -90,6 +90,13 @@ def test_a_bad_key_is_refused(
     assert empirical.requests == []
 
 
+def test_a_key_in_the_environment_needs_a_key(empirical: Emulator, ask: Twin) -> None:
+    """What would be without effect is refused before any request."""
+    with pytest.raises(InvalidRequestError, match="key_in_environment has no effect without a key"):
+        ask.trigger_test_run(TestRunRequest(environment="staging"), key_in_environment=True)
+    assert empirical.requests == []
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [

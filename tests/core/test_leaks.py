@@ -265,6 +265,18 @@ def test_a_bad_proxy_is_told_without_its_credentials(
     assert leaks_of(error, ["hush-proxy", api_key]) == []
 
 
+def test_certificates_that_are_not_there_are_told(
+    ask: Twin, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the environment says about certificates is checked like an argument, and named."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
+    ask.settings["base_url"] = "https://dash.empirical.run"
+    error = caught(lambda: ask("list_environments"))
+    assert isinstance(error, InvalidRequestError)
+    assert "SSL_CERT_FILE" in str(error)
+    assert leaks_of(error, [api_key]) == []
+
+
 def public_objects(api_key: str) -> list[object]:
     """Make one of everything public that is given a secret, directly or not."""
     asked = request()
