@@ -14,8 +14,8 @@ from empirical_provider.airflow.versions import (
     AirflowSkipException,
     BaseBranchOperator,
     BaseOperatorLink,
+    final,
 )
-from empirical_provider.airflow.waiting import final
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import Decision, GatePolicy
 

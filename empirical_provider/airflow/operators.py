@@ -13,9 +13,10 @@ from empirical_provider.airflow.rendered import REQUEST_FIELDS, HiddenValues
 from empirical_provider.airflow.versions import (
     BaseOperator,
     BaseOperatorLink,
+    final,
     mask_secret,
 )
-from empirical_provider.airflow.waiting import WaitsForTestRun, final
+from empirical_provider.airflow.waiting import WaitsForTestRun
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import AFTER_RED, GatePolicy
 from empirical_provider.wait_options import WaitOptions

@@ -6,8 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from empirical_provider.airflow.versions import BaseOperator
-from empirical_provider.airflow.waiting import final
+from empirical_provider.airflow.versions import BaseOperator, final
 
 __all__ = ["EmpiricalPreflightOperator"]
 

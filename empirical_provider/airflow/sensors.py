@@ -15,8 +15,9 @@ from empirical_provider.airflow.versions import (
     AirflowSkipException,
     BaseOperatorLink,
     BaseSensorOperator,
+    final,
 )
-from empirical_provider.airflow.waiting import WaitsForTestRun, final
+from empirical_provider.airflow.waiting import WaitsForTestRun
 from empirical_provider.exceptions import (
     GateClosedError,
     InvalidRequestError,

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
+
+from empirical_provider.exceptions import EmpiricalError
 
 __all__ = [
     "AirflowException",
@@ -27,7 +30,7 @@ __all__ = [
     "TriggerEvent",
     "default_deferrable",
     "deployment_url",
-    "fail_without_retry",
+    "final",
     "find",
     "in_async",
     "is_deferred",
@@ -102,11 +105,17 @@ def __getattr__(name: str) -> Any:
     return found
 
 
-def fail_without_retry(message: str) -> Exception:
-    """Return the exception that makes Airflow fail a task for good, whatever its retries."""
-    from empirical_provider.airflow.versions import AirflowFailException
+@contextmanager
+def final() -> Iterator[None]:
+    """Make errors of the core final, unless they may pass: no retry mends the others."""
+    from empirical_provider.airflow.versions import AirflowException, AirflowFailException
 
-    return AirflowFailException(message)
+    try:
+        yield
+    except EmpiricalError as error:
+        if error.may_pass or isinstance(error, AirflowException):
+            raise
+        raise AirflowFailException(str(error)) from error
 
 
 def default_deferrable() -> bool:

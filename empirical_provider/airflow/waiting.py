@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.versions import (
-    AirflowException,
     default_deferrable,
-    fail_without_retry,
+    final,
     started_at,
 )
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from empirical_provider.policy import GatePolicy
     from empirical_provider.verdict import Verdict
 
-__all__ = ["WaitsForTestRun", "final"]
+__all__ = ["WaitsForTestRun"]
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +37,6 @@ _CANCEL_TIMEOUT = 1.3
 
 _SLICE = 0.2
 """Seconds after which a sleeping task looks whether it has been ended."""
-
-
-@contextmanager
-def final() -> Iterator[None]:
-    """Make errors of the core final, unless they may pass: no retry mends the others."""
-    try:
-        yield
-    except EmpiricalError as error:
-        if error.may_pass or isinstance(error, AirflowException):
-            raise
-        raise fail_without_retry(str(error)) from error
 
 
 class WaitsForTestRun:
