@@ -137,9 +137,24 @@ def started_at(context: Any) -> float:
     Before 3.3 a task that was deferred begins anew.
     """
     ti = context["ti"]
-    first_reschedule = getattr(ti, "get_first_reschedule_date", None)  # 2.11 puts it in start_date
-    began = (first_reschedule(context) if first_reschedule else None) or ti.start_date
+    first_reschedule = getattr(ti, "get_first_reschedule_date", _first_reschedule)
+    began = first_reschedule(context) or ti.start_date
     return float(began.timestamp()) if began else time.time()
+
+
+def _first_reschedule(context: Any) -> Any:
+    """Return what `get_first_reschedule_date` does from 3.0 on, the way 2.11's sensors find it."""
+    ti = context["ti"]
+    task = getattr(ti, "task", None)
+    if task is None or not getattr(task, "reschedule", False):
+        return None
+    return find("airflow.sensors.base:_orig_start_date")(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index,
+        try_number=(ti.max_tries or 0) - (task.retries or 0) + 1,  # the first since a clear
+    )
 
 
 def mask_secret(value: str) -> None:

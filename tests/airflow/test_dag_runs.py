@@ -11,6 +11,7 @@ from airflow import settings
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 
+from empirical_provider import EmpiricalClient, TestRunRequest
 from empirical_provider.airflow.versions import find
 
 if TYPE_CHECKING:
@@ -200,3 +201,18 @@ def test_a_retry_goes_on_with_the_run_of_the_try_before(
         assert xcoms["return_value"] == xcoms["test_run_id"] == xcoms["verdict"]["run_id"] == its.id
     for index in (0, 1):
         assert run.xcoms("shared", index)["verdict"]["run_id"] == shared.id
+
+
+@pytest.mark.slow
+def test_the_looks_of_a_rescheduled_sensor_share_its_time(
+    run_dag: Callable[..., DagRun], empirical: Emulator, api_key: str
+) -> None:
+    """Each look is a start of its own, and yet they end in time: as this Airflow stores them."""
+    empirical.script("staging", "stuck")
+    with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+        run_id = client.trigger(TestRunRequest(environment="staging")).id
+    run = run_dag("rescheduled", conf={"test_run_id": run_id}, may_fail=True)
+    assert run.task("wait")[0] == "failed"
+    verdict = run.xcoms("wait")["verdict"]
+    assert verdict["outcome"] == "timed_out"
+    assert 8 <= verdict["elapsed_seconds"] < 60
