@@ -37,6 +37,7 @@ __all__ = [
     "mask_secret",
     "read_xcom",
     "started_at",
+    "states_of",
     "task_url",
 ]
 
@@ -190,6 +191,21 @@ def is_deferred(ti: Any) -> bool:
         dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index
     )
     return "deferred" in states.get(ti.run_id, {}).values()
+
+
+def states_of(ti: Any, task_id: str, map_index: int | None = None) -> dict[int, str | None]:
+    """Return the states of a task's instances in this DAG run, by map index; of all, or of one."""
+    if not hasattr(ti, "get_task_states"):  # 2.11
+        found = find("airflow.models.dagrun:DagRun").fetch_task_instances(
+            dag_id=ti.dag_id, run_id=ti.run_id, task_ids=[task_id]
+        )
+        states = {each.map_index: each.state for each in found}
+        return {i: state for i, state in states.items() if map_index in {None, i}}
+    told = ti.get_task_states(
+        dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[task_id], map_index=map_index
+    )
+    named = told.get(ti.run_id, {}).items()  # a mapped task has its index behind its id
+    return {int(name[len(task_id) + 1 :] or -1): state for name, state in named}
 
 
 async def in_async(look_up: Callable[[], T]) -> T:
