@@ -250,8 +250,13 @@ class WaitsForTestRun:
 
         url = xcom.pull(context["ti"], xcom.TEST_RUN_URL)
         run = TestRun(id=self._awaited(context), state=TestRunState("unknown"), url=url)
-        waited = time.time() - started_at(context)
-        return judge(run, self.policy, elapsed_seconds=waited, timed_out=why)
+        return judge(
+            run,
+            self.policy,
+            elapsed_seconds=time.time() - started_at(context),
+            timed_out=why,
+            expect_commit=self._expected_commit(),
+        )
 
     def _named(self, context: Any) -> str:
         """Name the run and its page in a message."""

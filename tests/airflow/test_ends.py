@@ -180,7 +180,7 @@ def test_airflows_alarm_in_a_sync_wait_names_the_run(
 ) -> None:
     """If Airflow's alarm comes first after all, its text is ours, and the run goes on."""
     empirical.script("staging", "stuck")
-    task, ti = gate(), TaskInstance()
+    task, ti = gate(expect_commit="0" * 40), TaskInstance()
 
     def alarm(_: float) -> None:
         raise AirflowTaskTimeout("Timeout, PID: 1")
@@ -190,6 +190,7 @@ def test_airflows_alarm_in_a_sync_wait_names_the_run(
         run(task, ti)
     assert error.value.run_id == empirical.runs[0].id
     assert ti.xcoms["test_run_url"] in str(error.value)
+    assert ti.xcoms["verdict"]["expected_commit"] == "0" * 40
     assert asked(empirical, "cancel_test_run") == 0
 
 
