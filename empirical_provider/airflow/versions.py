@@ -39,6 +39,7 @@ __all__ = [
     "started_at",
     "states_of",
     "task_url",
+    "timeout_spans_deferral",
 ]
 
 T = TypeVar("T")
@@ -171,6 +172,11 @@ def read_xcom(ti_key: Any, key: str) -> Any:
     """Read one XCom of a task instance, in the task's process or, before 3.0, the webserver's."""
     xcom = find("airflow.sdk.execution_time.xcom:XCom", "airflow.models.xcom:XCom")
     return xcom.get_value(ti_key=ti_key, key=key)
+
+
+def timeout_spans_deferral() -> bool:
+    """Return whether Airflow counts a deferral in ``execution_timeout``, as it does before 3.0."""
+    return bool(find("airflow:__version__").startswith("2."))
 
 
 def task_url(ti: Any) -> str | None:

@@ -18,6 +18,7 @@ from empirical_provider.airflow.versions import (
     default_deferrable,
     final,
     started_at,
+    timeout_spans_deferral,
 )
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
 from empirical_provider.wait_options import commit_to_expect
@@ -131,8 +132,23 @@ class WaitsForTestRun:
         It ends a little before ``execution_timeout``, which Airflow would enforce with a message
         that names no run; across a deferral Airflow does not count it at all.
         """
-        limit = self.execution_timeout.total_seconds() if self.execution_timeout else None
-        return self.timeout if limit is None else min(self.timeout, limit - min(30.0, limit / 10))
+        return min(self.timeout, self._time_left(1.0))
+
+    def _time_left(self, margins: float) -> float:
+        """Return the seconds from the task's start to so many margins before Airflow ends it."""
+        limit = self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
+        return limit - margins * min(30.0, limit / 10)
+
+    def _time_to_backstop(self) -> float:
+        """Return the seconds from the deadline to the backstop.
+
+        An Airflow that counts the deferral fails a task that it wakes after ``execution_timeout``
+        without asking it. Its scheduler looks every 15 s only: so the backstop takes a quarter of
+        the margin, and leaves the rest for that and for the last look.
+        """
+        if not timeout_spans_deferral():
+            return self.backstop
+        return min(self.backstop, self._time_left(0.75) - self._time_out())
 
     def _sleep(self, seconds: float) -> None:
         """Sleep, unless the task is ended meanwhile: Airflow 3 goes on with `execute` then."""
@@ -164,7 +180,7 @@ class WaitsForTestRun:
         self.defer(
             trigger=trigger,
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, deadline - now) + self.backstop),
+            timeout=timedelta(seconds=max(0.0, deadline - now) + self._time_to_backstop()),
         )
 
     def execute_complete(self, context: Any, event: Any = None) -> int:
