@@ -8,7 +8,7 @@ from typing import Any
 
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.links import EmpiricalTestRunLink
-from empirical_provider.airflow.rendered import as_run_id
+from empirical_provider.airflow.rendered import as_run_id, given_fields, refuse_nothing
 from empirical_provider.airflow.versions import (
     AirflowException,
     AirflowSkipException,
@@ -87,6 +87,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         self.expect_commit = expect_commit
         self.policy = GatePolicy.of(policy)
         self.empirical_conn_id = empirical_conn_id
+        self._given = given_fields(self)
 
     def choose_branch(self, context: Any) -> list[str]:
         """Read the run, judge it, and return the ids of the tasks to go on with."""
@@ -96,6 +97,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
 
         ti = context["ti"]
         with final():
+            refuse_nothing(self, self._given)
             run_id = self._chosen_run(ti)
             expected = self._expected_commit(ti, run_id)
             with EmpiricalHook(self.empirical_conn_id).get_conn() as client:

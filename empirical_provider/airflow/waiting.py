@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from empirical_provider.airflow import xcom
+from empirical_provider.airflow.rendered import refuse_nothing
 from empirical_provider.airflow.versions import (
     default_deferrable,
     final,
@@ -50,6 +51,7 @@ class WaitsForTestRun:
     expect_commit: str | bool | None
     deferrable: bool | None
     report_path: Destination | None = None
+    _given: tuple[str, ...] = ()  # the template fields that are not None before they are rendered
     cancel_on_kill: bool = False
     cancel_on_timeout: bool = False
     on_retry_after_red: str = "fail"
@@ -78,7 +80,8 @@ class WaitsForTestRun:
         raise NotImplementedError
 
     def _expected_commit(self) -> str | None:
-        """Return the commit that the run must have tested."""
+        """Return the commit that the run must have tested: never any where one was asked for."""
+        refuse_nothing(self, self._given)
         return commit_to_expect(self.expect_commit, getattr(self, "build", None))
 
     def _connection(self) -> EmpiricalHook:
@@ -130,7 +133,7 @@ class WaitsForTestRun:
         """Return the seconds from the task's start to the deadline.
 
         It ends a little before ``execution_timeout``, which Airflow would enforce with a message
-        that names no run; across a deferral Airflow does not count it at all.
+        that names no run; across a deferral Airflow does not count it at all, from 3.0 on.
         """
         return min(self.timeout, self._time_left(1.0))
 
@@ -252,8 +255,9 @@ class WaitsForTestRun:
         )
         return verdict
 
-    def _check_report_path(self) -> None:
-        """Refuse a path to which no report could be written, before any request."""
+    def _check_fields(self) -> None:
+        """Refuse a commit that is none, and a path for no report, before any request."""
+        self._expected_commit()
         if self.report_path is not None:
             from empirical_provider.airflow.reports import check_report_path
 

@@ -179,6 +179,19 @@ def test_errors_are_retried_only_where_no_second_run_can_come_of_it(
         assert secret in found[place]
 
 
+@pytest.mark.slow
+def test_a_task_before_that_returns_nothing_starts_no_run(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """A field that is the output of another task fails its task where that is None, mapped or not;
+    what is None from the start, mapped or not, is left out."""
+    run = run_dag("nothing", may_fail=True)
+    assert run.task("gate")[0] == run.task("mapped", 0)[0] == "failed"
+    assert run.output.count("expect_commit must have a value, or be left out") >= 2
+    assert run.task("open", 0)[0] == run.task("open", 1)[0] == "success"
+    assert sorted(str(each.body.get("tags")) for each in empirical.runs) == ["None", "['@a']"]
+
+
 @pytest.mark.usefixtures("telling")
 def test_a_retry_goes_on_with_the_run_of_the_try_before(
     run_dag: Callable[..., DagRun], empirical: Emulator
