@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.links import EmpiricalTestRunLink
-from empirical_provider.airflow.rendered import as_run_id
+from empirical_provider.airflow.rendered import as_run_id, given_fields, refuse_nothing
 from empirical_provider.airflow.versions import (
     AirflowException,
     AirflowSkipException,
     BaseBranchOperator,
     BaseOperatorLink,
+    final,
+    states_of,
 )
-from empirical_provider.airflow.waiting import final
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import Decision, GatePolicy
 
 __all__ = ["EmpiricalBranchOperator"]
 
 log = logging.getLogger(__name__)
+
+_STARTED = {"success", "failed", "running", "deferred", "up_for_retry", "up_for_reschedule"}
+"""States of a task that has begun this time; one that has not keeps the XComs of an earlier one."""
+
+_SAY_WHICH = "Give this task an expect_commit: a commit, or False for any."
 
 
 class EmpiricalBranchOperator(BaseBranchOperator):
@@ -34,7 +40,9 @@ class EmpiricalBranchOperator(BaseBranchOperator):
 
     Args:
         test_run_id: Database id of the run, a number or a text of digits; templated. Default: the
-            run of the one task directly before this one that has pushed ``test_run_id``.
+            run of the one task directly before this one that has pushed ``test_run_id``; in a
+            mapped task group that of its own index. A task that did not run this time (after a
+            clear, say) does not count, whatever it has left.
         follow_if_passed: Id of a task or task group (or several) for a verdict that passes;
             default: none, so that all are skipped; templated.
         follow_if_failed: The same for a verdict that fails; templated.
@@ -79,6 +87,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         self.expect_commit = expect_commit
         self.policy = GatePolicy.of(policy)
         self.empirical_conn_id = empirical_conn_id
+        self._given = given_fields(self)
 
     def choose_branch(self, context: Any) -> list[str]:
         """Read the run, judge it, and return the ids of the tasks to go on with."""
@@ -88,6 +97,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
 
         ti = context["ti"]
         with final():
+            refuse_nothing(self, self._given)
             run_id = self._chosen_run(ti)
             expected = self._expected_commit(ti, run_id)
             with EmpiricalHook(self.empirical_conn_id).get_conn() as client:
@@ -109,24 +119,68 @@ class EmpiricalBranchOperator(BaseBranchOperator):
     def _chosen_run(self, ti: Any) -> int:
         if self.test_run_id is not None:
             return as_run_id(self.test_run_id)
-        before = sorted(self.upstream_task_ids)
-        pulled = [ti.xcom_pull(task_ids=task_id, key=xcom.TEST_RUN_ID) for task_id in before]
+        pulled = [
+            xcom.pull_from(ti, task_id, index, xcom.TEST_RUN_ID)
+            for task_id, index, state in self._before(ti)
+            if state in _STARTED or (state == "skipped" and self._has_skipped(ti, task_id, index))
+        ]
         found = [run_id for run_id in pulled if run_id is not None]
         if len(found) != 1:
+            names = ", ".join(sorted(self.upstream_task_ids)) or "none"
             raise InvalidRequestError(
                 f"test_run_id is not given, and {len(found)} of the tasks directly before this one "
-                f"({', '.join(before) or 'none'}) have started a run: exactly one must have."
+                f"({names}) have started a run this time: exactly one must have."
             )
         return as_run_id(found[0])
 
+    def _before(self, ti: Any) -> Iterator[tuple[str, int, str | None]]:
+        """Give the task instances directly before this one: id, map index and state.
+
+        Of a task in the same mapped task group it is that of the same index; of any other, all.
+        """
+        groups = {group.group_id for group in self.iter_mapped_task_groups()}
+        for task_id in sorted(self.upstream_task_ids):
+            theirs = self.dag.get_task(task_id).iter_mapped_task_groups() if groups else ()
+            shared = any(group.group_id in groups for group in theirs)
+            states = states_of(ti, task_id, ti.map_index if shared else None)
+            for index, state in sorted(states.items()):
+                yield task_id, index, state
+
+    def _has_skipped(self, ti: Any, task_id: str, index: int) -> bool:
+        """Say whether it is the policy that has skipped a task, and not Airflow before it began."""
+        verdict = xcom.pull_from(ti, task_id, index, xcom.VERDICT)
+        return isinstance(verdict, Mapping) and verdict.get("decision") == Decision.SKIP
+
     def _expected_commit(self, ti: Any, run_id: int) -> str | None:
-        """Return the commit to expect: a gate that was closed by it must not be opened here."""
+        """Return the commit to expect: a gate that was closed by it must not be opened here.
+
+        Verdicts of an earlier time count as well: on the same run they can only ask for more.
+        """
         from empirical_provider.wait_options import commit_to_expect
 
         if self.expect_commit is not True:
             return commit_to_expect(self.expect_commit)
-        for task_id in sorted(self.upstream_task_ids):
-            verdict = ti.xcom_pull(task_ids=task_id, key=xcom.VERDICT)
-            if isinstance(verdict, Mapping) and verdict.get("run_id") == run_id:
-                return commit_to_expect(verdict.get("expected_commit"))
-        return None
+        expected = ""
+        for task_id, index, _ in self._before(ti):
+            commit = _commit_of(xcom.pull_from(ti, task_id, index, xcom.VERDICT), run_id, task_id)
+            shorter, longer = sorted((expected, commit), key=len)
+            if not longer.lower().startswith(shorter.lower()):
+                raise InvalidRequestError(
+                    f"The tasks directly before this one expect two commits of test run {run_id}, "
+                    f"{expected} and {commit}. {_SAY_WHICH}"
+                )
+            expected = longer
+        return expected or None
+
+
+def _commit_of(verdict: Any, run_id: int, task_id: str) -> str:
+    """Return the commit that a verdict on the run has expected; "": none, or none on this run."""
+    judged = verdict.get("run_id") if isinstance(verdict, Mapping) else None
+    commit = verdict.get("expected_commit") if isinstance(verdict, Mapping) else None
+    if verdict is None or (isinstance(judged, int) and (judged != run_id or commit is None)):
+        return ""
+    if isinstance(judged, int) and isinstance(commit, str) and commit.strip():
+        return commit.strip()
+    raise InvalidRequestError(
+        f"The XCom verdict of task {task_id} is not understood: it holds no verdict. {_SAY_WHICH}"
+    )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from empirical_provider import checks
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.links import EmpiricalTestRunLink
-from empirical_provider.airflow.rendered import REQUEST_FIELDS, HiddenValues
+from empirical_provider.airflow.rendered import REQUEST_FIELDS, HiddenValues, given_fields
 from empirical_provider.airflow.versions import (
     BaseOperator,
     BaseOperatorLink,
+    final,
     mask_secret,
 )
-from empirical_provider.airflow.waiting import WaitsForTestRun, final
+from empirical_provider.airflow.waiting import WaitsForTestRun
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import AFTER_RED, GatePolicy
 from empirical_provider.wait_options import WaitOptions
@@ -211,6 +212,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         self.key_in_environment = checks.flag("key_in_environment", key_in_environment)
         self.on_retry_after_red = checks.one_of("on_retry_after_red", on_retry_after_red, AFTER_RED)
         self.report_path = report_path
+        self._given = given_fields(self)
         if not durable:
             self._refuse_what_needs_durable()
         if report_path is not None and not wait_for_completion:
@@ -262,8 +264,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
                 self.on_kill()
 
         with final():
-            self._check_report_path()
-            self._expected_commit()
+            self._check_fields()
             self._hook = EmpiricalHook(self.empirical_conn_id)
             request = request_of(self, context, self._hook)
             once = self._once(context) if self.durable else {}

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from empirical_provider.airflow.versions import BaseOperator
-from empirical_provider.airflow.waiting import final
+from empirical_provider.airflow.rendered import given_fields, refuse_leftovers, refuse_nothing
+from empirical_provider.airflow.versions import BaseOperator, final
 
 __all__ = ["EmpiricalPreflightOperator"]
 
@@ -60,15 +60,16 @@ class EmpiricalPreflightOperator(BaseOperator):
         self.tags = tags
         self.test_case_ids = test_case_ids
         self.empirical_conn_id = empirical_conn_id
+        self._given = given_fields(self)
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002  # the host's signature
         """Check, and return what was found."""
         from empirical_provider.airflow.hooks import EmpiricalHook
-        from empirical_provider.airflow.rendered import refuse_leftovers
         from empirical_provider.preflighting import preflight
         from empirical_provider.request import TestRunRequest
 
         with final():
+            refuse_nothing(self, self._given)
             hook = EmpiricalHook(self.empirical_conn_id)
             fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
             if fields["environment"] is None:

@@ -20,7 +20,9 @@ __all__ = [
     "as_integer",
     "as_number",
     "as_run_id",
+    "given_fields",
     "refuse_leftovers",
+    "refuse_nothing",
 ]
 
 REQUEST_FIELDS = (
@@ -60,6 +62,27 @@ def refuse_leftovers(fields: Mapping[str, Any]) -> None:
                 raise InvalidRequestError(
                     f"{where} is the text 'None': its template finds nothing."
                 )
+
+
+def given_fields(task: Any) -> tuple[str, ...]:
+    """Return which template fields of a task that is being made hold something to be rendered."""
+    return tuple(name for name in task.template_fields if getattr(task, name, None) is not None)
+
+
+def refuse_nothing(task: Any, given: Iterable[str]) -> None:
+    """Refuse a field that was given, and of which its template, or the task before, has made None.
+
+    It would count as not given: any commit would do, or the connection's environment be tested.
+
+    Raises:
+        InvalidRequestError: There is one; the message names it.
+    """
+    for name in given:
+        if getattr(task, name, None) is None:
+            raise InvalidRequestError(
+                f"{name} must have a value, or be left out; it is of type NoneType: its template "
+                "finds nothing."
+            )
 
 
 def _texts(where: str, value: Any) -> Iterable[tuple[str, str]]:

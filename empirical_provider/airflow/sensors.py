@@ -8,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from empirical_provider.airflow.links import EmpiricalTestRunLink
-from empirical_provider.airflow.rendered import as_run_id
+from empirical_provider.airflow.rendered import as_run_id, given_fields
 from empirical_provider.airflow.versions import (
     AirflowFailException,
     AirflowRescheduleException,
     AirflowSkipException,
     BaseOperatorLink,
     BaseSensorOperator,
+    final,
 )
-from empirical_provider.airflow.waiting import WaitsForTestRun, final
+from empirical_provider.airflow.waiting import WaitsForTestRun
 from empirical_provider.exceptions import (
     GateClosedError,
     InvalidRequestError,
@@ -107,14 +108,14 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         self.expect_commit = expect_commit
         self.policy = GatePolicy.of(options.policy)
         self.report_path = report_path
+        self._given = given_fields(self)
 
     def execute(self, context: Any) -> int:
         """Wait for the run; return its id."""
         with self._softly():
             with final():
                 self._awaited(context)
-                self._expected_commit()
-                self._check_report_path()
+                self._check_fields()
             return self._gate(context).run_id
 
     def resume_execution(

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
+
+from empirical_provider.exceptions import EmpiricalError
 
 __all__ = [
     "AirflowException",
@@ -27,14 +30,16 @@ __all__ = [
     "TriggerEvent",
     "default_deferrable",
     "deployment_url",
-    "fail_without_retry",
+    "final",
     "find",
     "in_async",
     "is_deferred",
     "mask_secret",
     "read_xcom",
     "started_at",
+    "states_of",
     "task_url",
+    "timeout_spans_deferral",
 ]
 
 T = TypeVar("T")
@@ -102,11 +107,17 @@ def __getattr__(name: str) -> Any:
     return found
 
 
-def fail_without_retry(message: str) -> Exception:
-    """Return the exception that makes Airflow fail a task for good, whatever its retries."""
-    from empirical_provider.airflow.versions import AirflowFailException
+@contextmanager
+def final() -> Iterator[None]:
+    """Make errors of the core final, unless they may pass: no retry mends the others."""
+    from empirical_provider.airflow.versions import AirflowException, AirflowFailException
 
-    return AirflowFailException(message)
+    try:
+        yield
+    except EmpiricalError as error:
+        if error.may_pass or isinstance(error, AirflowException):
+            raise
+        raise AirflowFailException(str(error)) from error
 
 
 def default_deferrable() -> bool:
@@ -128,9 +139,24 @@ def started_at(context: Any) -> float:
     Before 3.3 a task that was deferred begins anew.
     """
     ti = context["ti"]
-    first_reschedule = getattr(ti, "get_first_reschedule_date", None)  # 2.11 puts it in start_date
-    began = (first_reschedule(context) if first_reschedule else None) or ti.start_date
+    first_reschedule = getattr(ti, "get_first_reschedule_date", _first_reschedule)
+    began = first_reschedule(context) or ti.start_date
     return float(began.timestamp()) if began else time.time()
+
+
+def _first_reschedule(context: Any) -> Any:
+    """Return what `get_first_reschedule_date` does from 3.0 on, the way 2.11's sensors find it."""
+    ti = context["ti"]
+    task = getattr(ti, "task", None)
+    if task is None or not getattr(task, "reschedule", False):
+        return None
+    return find("airflow.sensors.base:_orig_start_date")(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index,
+        try_number=(ti.max_tries or 0) - (task.retries or 0) + 1,  # the first since a clear
+    )
 
 
 def mask_secret(value: str) -> None:
@@ -146,6 +172,11 @@ def read_xcom(ti_key: Any, key: str) -> Any:
     """Read one XCom of a task instance, in the task's process or, before 3.0, the webserver's."""
     xcom = find("airflow.sdk.execution_time.xcom:XCom", "airflow.models.xcom:XCom")
     return xcom.get_value(ti_key=ti_key, key=key)
+
+
+def timeout_spans_deferral() -> bool:
+    """Return whether Airflow counts a deferral in ``execution_timeout``, as it does before 3.0."""
+    return bool(find("airflow:__version__").startswith("2."))
 
 
 def task_url(ti: Any) -> str | None:
@@ -166,6 +197,21 @@ def is_deferred(ti: Any) -> bool:
         dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index
     )
     return "deferred" in states.get(ti.run_id, {}).values()
+
+
+def states_of(ti: Any, task_id: str, map_index: int | None = None) -> dict[int, str | None]:
+    """Return the states of a task's instances in this DAG run, by map index; of all, or of one."""
+    if not hasattr(ti, "get_task_states"):  # 2.11
+        found = find("airflow.models.dagrun:DagRun").fetch_task_instances(
+            dag_id=ti.dag_id, run_id=ti.run_id, task_ids=[task_id]
+        )
+        states = {each.map_index: each.state for each in found}
+        return {i: state for i, state in states.items() if map_index in {None, i}}
+    told = ti.get_task_states(
+        dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[task_id], map_index=map_index
+    )
+    named = told.get(ti.run_id, {}).items()  # a mapped task has its index behind its id
+    return {int(name[len(task_id) + 1 :] or -1): state for name, state in named}
 
 
 async def in_async(look_up: Callable[[], T]) -> T:

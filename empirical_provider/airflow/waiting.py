@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from empirical_provider.airflow import xcom
+from empirical_provider.airflow.rendered import refuse_nothing
 from empirical_provider.airflow.versions import (
-    AirflowException,
     default_deferrable,
-    fail_without_retry,
+    final,
     started_at,
+    timeout_spans_deferral,
 )
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
 from empirical_provider.wait_options import commit_to_expect
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from empirical_provider.policy import GatePolicy
     from empirical_provider.verdict import Verdict
 
-__all__ = ["WaitsForTestRun", "final"]
+__all__ = ["WaitsForTestRun"]
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +39,6 @@ _CANCEL_TIMEOUT = 1.3
 
 _SLICE = 0.2
 """Seconds after which a sleeping task looks whether it has been ended."""
-
-
-@contextmanager
-def final() -> Iterator[None]:
-    """Make errors of the core final, unless they may pass: no retry mends the others."""
-    try:
-        yield
-    except EmpiricalError as error:
-        if error.may_pass or isinstance(error, AirflowException):
-            raise
-        raise fail_without_retry(str(error)) from error
 
 
 class WaitsForTestRun:
@@ -62,6 +51,7 @@ class WaitsForTestRun:
     expect_commit: str | bool | None
     deferrable: bool | None
     report_path: Destination | None = None
+    _given: tuple[str, ...] = ()  # the template fields that are not None before they are rendered
     cancel_on_kill: bool = False
     cancel_on_timeout: bool = False
     on_retry_after_red: str = "fail"
@@ -90,7 +80,8 @@ class WaitsForTestRun:
         raise NotImplementedError
 
     def _expected_commit(self) -> str | None:
-        """Return the commit that the run must have tested."""
+        """Return the commit that the run must have tested: never any where one was asked for."""
+        refuse_nothing(self, self._given)
         return commit_to_expect(self.expect_commit, getattr(self, "build", None))
 
     def _connection(self) -> EmpiricalHook:
@@ -142,10 +133,25 @@ class WaitsForTestRun:
         """Return the seconds from the task's start to the deadline.
 
         It ends a little before ``execution_timeout``, which Airflow would enforce with a message
-        that names no run; across a deferral Airflow does not count it at all.
+        that names no run; across a deferral Airflow does not count it at all, from 3.0 on.
         """
-        limit = self.execution_timeout.total_seconds() if self.execution_timeout else None
-        return self.timeout if limit is None else min(self.timeout, limit - min(30.0, limit / 10))
+        return min(self.timeout, self._time_left(1.0))
+
+    def _time_left(self, margins: float) -> float:
+        """Return the seconds from the task's start to so many margins before Airflow ends it."""
+        limit = self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
+        return limit - margins * min(30.0, limit / 10)
+
+    def _time_to_backstop(self) -> float:
+        """Return the seconds from the deadline to the backstop.
+
+        An Airflow that counts the deferral fails a task that it wakes after ``execution_timeout``
+        without asking it. Its scheduler looks every 15 s only: so the backstop takes a quarter of
+        the margin, and leaves the rest for that and for the last look.
+        """
+        if not timeout_spans_deferral():
+            return self.backstop
+        return min(self.backstop, self._time_left(0.75) - self._time_out())
 
     def _sleep(self, seconds: float) -> None:
         """Sleep, unless the task is ended meanwhile: Airflow 3 goes on with `execute` then."""
@@ -177,7 +183,7 @@ class WaitsForTestRun:
         self.defer(
             trigger=trigger,
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, deadline - now) + self.backstop),
+            timeout=timedelta(seconds=max(0.0, deadline - now) + self._time_to_backstop()),
         )
 
     def execute_complete(self, context: Any, event: Any = None) -> int:
@@ -249,8 +255,9 @@ class WaitsForTestRun:
         )
         return verdict
 
-    def _check_report_path(self) -> None:
-        """Refuse a path to which no report could be written, before any request."""
+    def _check_fields(self) -> None:
+        """Refuse a commit that is none, and a path for no report, before any request."""
+        self._expected_commit()
         if self.report_path is not None:
             from empirical_provider.airflow.reports import check_report_path
 
@@ -263,8 +270,13 @@ class WaitsForTestRun:
 
         url = xcom.pull(context["ti"], xcom.TEST_RUN_URL)
         run = TestRun(id=self._awaited(context), state=TestRunState("unknown"), url=url)
-        waited = time.time() - started_at(context)
-        return judge(run, self.policy, elapsed_seconds=waited, timed_out=why)
+        return judge(
+            run,
+            self.policy,
+            elapsed_seconds=time.time() - started_at(context),
+            timed_out=why,
+            expect_commit=self._expected_commit(),
+        )
 
     def _named(self, context: Any) -> str:
         """Name the run and its page in a message."""

@@ -15,6 +15,7 @@ __all__ = [
     "TEST_RUN_URL",
     "VERDICT",
     "pull",
+    "pull_from",
     "push_test_run",
     "push_verdict",
 ]
@@ -57,3 +58,11 @@ def _push_url(ti: Any, url: str | None) -> None:
 def pull(ti: Any, key: str) -> Any:
     """Read what this very task instance has pushed, in this try; None if it has not."""
     return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
+
+
+def pull_from(ti: Any, task_id: str, map_index: int, key: str) -> Any:
+    """Read what another task instance of the DAG run has pushed; None if it has not.
+
+    It may be from an earlier time: Airflow takes XComs away only when their task starts again.
+    """
+    return ti.xcom_pull(task_ids=task_id, key=key, map_indexes=map_index)

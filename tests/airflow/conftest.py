@@ -178,9 +178,9 @@ class DagRun:
         query = "SELECT DISTINCT state FROM task_instance WHERE dag_id = ? AND run_id = ?"
         return {state for (state,) in self._select(query, self.dag_id, self.run_id)}
 
-    def task(self, task_id: str) -> tuple[str, int]:
+    def task(self, task_id: str, map_index: int = -1) -> tuple[str, int]:
         """Return the state of a task and the number of its last try."""
-        [row] = self._of_task("state, try_number", "task_instance", task_id, -1)
+        [row] = self._of_task("state, try_number", "task_instance", task_id, map_index)
         return tuple(row)
 
     def xcoms(self, task_id: str, map_index: int = -1) -> dict[str, Any]:

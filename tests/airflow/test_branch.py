@@ -1,4 +1,4 @@
-"""The branch: which way each verdict goes; whole DAG runs of it are in `test_examples`."""
+"""The branch: which way each verdict goes; more whole DAG runs of it are in `test_examples`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from empirical_provider.emulator import Emulator
+    from tests.airflow.conftest import DagRun
 
 AirflowException = find(
     "airflow.sdk.exceptions:AirflowException", "airflow.exceptions:AirflowException"
@@ -29,10 +30,13 @@ class Branching(TaskInstance):
     def __init__(
         self,
         before: Mapping[str, int | None] | None = None,
-        verdict: Mapping[str, Any] | None = None,
+        verdict: Any = None,
+        *,
+        verdicts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self._known = {"test_run_id": before or {}, "verdict": dict.fromkeys(before or {}, verdict)}
+        told = verdicts or dict.fromkeys(before or {}, verdict)
+        self._known = {"test_run_id": before or {}, "verdict": told}
 
     def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int = -1) -> Any:
         assert map_indexes == -1
@@ -159,3 +163,76 @@ def test_a_gate_of_another_run_says_nothing_about_the_commit(start: Callable[...
     for verdict in (None, {"run_id": run_id + 1, "expected_commit": "0" * 40}):
         ti = Branching({"gate": run_id}, verdict)
         assert choose(ti, ("gate",)) == ["promote"]
+
+
+@pytest.mark.parametrize("commits", [(None, "0" * 40), ("0" * 7, "0" * 40), ("0" * 40, None)])
+def test_an_expectation_before_counts_whichever_task_has_it(
+    commits: tuple[str | None, ...], empirical: Emulator, api_key: str
+) -> None:
+    """Of several tasks that have judged the run, one that expects no commit takes none away."""
+    empirical.script("staging", "passed", commit="0" * 39 + "1")
+    with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+        run_id = client.trigger(TestRunRequest(environment="staging")).id
+    empirical.set_state(run_id, "ended")
+    verdicts = {
+        name: {"run_id": run_id, "expected_commit": commit}
+        for name, commit in zip("ab", commits, strict=True)
+    }
+    ti = Branching({"a": run_id, "b": None}, verdicts=verdicts)
+    assert choose(ti, ("a", "b")) == ["roll_back", "tell"]
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ("ok", "verdict of task a is not understood"),
+        ([{"run_id": 1, "expected_commit": None}], "verdict of task a is not understood"),
+        ({"outcome": "passed"}, "verdict of task a is not understood"),
+        ({"run_id": 1, "expected_commit": True}, "verdict of task a is not understood"),
+        ({"run_id": 1, "expected_commit": TESTED}, f"two commits of test run 1, {TESTED} and 000"),
+    ],
+)
+def test_what_a_task_before_expects_is_never_guessed(
+    left: Any, told: str, empirical: Emulator
+) -> None:
+    """A verdict that cannot be read, or two that contradict each other, end the branch for good,
+    and the error says what to do; nothing is asked."""
+    verdicts = {"a": left, "b": {"run_id": 1, "expected_commit": "0" * 40}}
+    with pytest.raises(AirflowFailException, match=told) as error:
+        choose(Branching({"a": 1, "b": None}, verdicts=verdicts), ("a", "b"))
+    assert "an expect_commit: a commit, or False" in str(error.value)
+    assert empirical.requests == []
+
+
+@pytest.mark.slow
+def test_a_branch_goes_by_what_ran_this_time(
+    run_dag: Callable[..., DagRun], empirical: Emulator, start: Callable[..., int]
+) -> None:
+    """What a gate has left before a clear is no verdict on a release that failed since; a gate
+    that its policy has skipped counts; in a mapped task group each goes by its own gate."""
+    earlier = start("passed")
+    released, other = "3f786850e387550fdab836ed7e6dc881de23001b", "0" * 40
+    empirical.script("production", "passed", commit=released)
+    empirical.script("staging", "passed", commit=other)
+    run = run_dag("branched", conf={"earlier": earlier}, may_fail=True)
+    assert run.xcoms("gate")["test_run_id"] == earlier
+    states = {name: run.task(name)[0] for name in ("gate", "stale", "promote", "roll_back")}
+    assert states == {
+        "gate": "upstream_failed",
+        "stale": "failed",
+        "promote": "upstream_failed",
+        "roll_back": "upstream_failed",
+    }
+    assert "verdict" not in run.xcoms("stale")
+    assert run.task("skipped")[0] == run.task("skips")[0] == "skipped"
+    assert run.xcoms("skips")["verdict"]["outcome"] == "wrong_commit"
+    for index, gate, way, outcome in (
+        (0, "success", "promote", "passed"),
+        (1, "failed", "roll_back", "wrong_commit"),
+    ):
+        assert run.task("place.gate", index)[0] == gate
+        for name in ("decide", "named"):
+            xcoms = run.xcoms(f"place.{name}", index)
+            assert xcoms["verdict"]["outcome"] == outcome
+            assert f"place.{way}" in str(xcoms)
+        assert run.task(f"place.{way}", index)[0] == "success"

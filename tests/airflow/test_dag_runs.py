@@ -11,6 +11,7 @@ from airflow import settings
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 
+from empirical_provider import EmpiricalClient, TestRunRequest
 from empirical_provider.airflow.versions import find
 
 if TYPE_CHECKING:
@@ -178,6 +179,19 @@ def test_errors_are_retried_only_where_no_second_run_can_come_of_it(
         assert secret in found[place]
 
 
+@pytest.mark.slow
+def test_a_task_before_that_returns_nothing_starts_no_run(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """A field that is the output of another task fails its task where that is None, mapped or not;
+    what is None from the start, mapped or not, is left out."""
+    run = run_dag("nothing", may_fail=True)
+    assert run.task("gate")[0] == run.task("mapped", 0)[0] == "failed"
+    assert run.output.count("expect_commit must have a value, or be left out") >= 2
+    assert run.task("open", 0)[0] == run.task("open", 1)[0] == "success"
+    assert sorted(str(each.body.get("tags")) for each in empirical.runs) == ["None", "['@a']"]
+
+
 @pytest.mark.usefixtures("telling")
 def test_a_retry_goes_on_with_the_run_of_the_try_before(
     run_dag: Callable[..., DagRun], empirical: Emulator
@@ -200,3 +214,18 @@ def test_a_retry_goes_on_with_the_run_of_the_try_before(
         assert xcoms["return_value"] == xcoms["test_run_id"] == xcoms["verdict"]["run_id"] == its.id
     for index in (0, 1):
         assert run.xcoms("shared", index)["verdict"]["run_id"] == shared.id
+
+
+@pytest.mark.slow
+def test_the_looks_of_a_rescheduled_sensor_share_its_time(
+    run_dag: Callable[..., DagRun], empirical: Emulator, api_key: str
+) -> None:
+    """Each look is a start of its own, and yet they end in time: as this Airflow stores them."""
+    empirical.script("staging", "stuck")
+    with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+        run_id = client.trigger(TestRunRequest(environment="staging")).id
+    run = run_dag("rescheduled", conf={"test_run_id": run_id}, may_fail=True)
+    assert run.task("wait")[0] == "failed"
+    verdict = run.xcoms("wait")["verdict"]
+    assert verdict["outcome"] == "timed_out"
+    assert 8 <= verdict["elapsed_seconds"] < 60

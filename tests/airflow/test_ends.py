@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,7 @@ from empirical_provider.airflow.exceptions import (
     EmpiricalWaitTimedOutError,
 )
 from tests.airflow.standins import (
+    AIRFLOW,
     AirflowTaskTimeout,
     TaskDeferred,
     TaskInstance,
@@ -175,12 +176,36 @@ def test_the_deferral_has_a_later_backstop() -> None:
     assert timedelta(seconds=140) < caught.value.timeout <= timedelta(seconds=160)
 
 
+@pytest.mark.parametrize(
+    ("limits", "before_3", "from_3"),
+    [
+        ({"timeout": 7200}, 7260, 7260),
+        ({"execution_timeout": timedelta(seconds=600)}, 577.5, 630),
+        ({"execution_timeout": timedelta(seconds=100)}, 92.5, 150),
+        ({"timeout": 100, "execution_timeout": timedelta(seconds=600)}, 160, 160),
+        ({"timeout": 560, "execution_timeout": timedelta(seconds=600)}, 577.5, 620),
+    ],
+)
+def test_the_backstop_leaves_time_for_a_last_look(
+    limits: dict[str, Any], before_3: float, from_3: float
+) -> None:
+    """Where execution_timeout spans a deferral, Airflow wakes the task before that is up, and after
+    our own deadline; elsewhere the backstop needs no such care."""
+    task = gate(deferrable=True, **limits)
+    ti = TaskInstance()
+    with pytest.raises(TaskDeferred) as caught:
+        task.execute(context_of(ti))
+    woken = (datetime.now(UTC) - ti.start_date + caught.value.timeout).total_seconds()
+    assert woken == pytest.approx(before_3 if AIRFLOW < (3, 0) else from_3, abs=0.5)
+
+
 def test_airflows_alarm_in_a_sync_wait_names_the_run(
     empirical: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If Airflow's alarm comes first after all, its text is ours, and the run goes on."""
+    """If Airflow's alarm comes first after all, its text is ours, and the run goes on; a branch
+    behind it learns which commit was expected."""
     empirical.script("staging", "stuck")
-    task, ti = gate(), TaskInstance()
+    task, ti = gate(expect_commit="0" * 40), TaskInstance()
 
     def alarm(_: float) -> None:
         raise AirflowTaskTimeout("Timeout, PID: 1")
@@ -190,6 +215,7 @@ def test_airflows_alarm_in_a_sync_wait_names_the_run(
         run(task, ti)
     assert error.value.run_id == empirical.runs[0].id
     assert ti.xcoms["test_run_url"] in str(error.value)
+    assert ti.xcoms["verdict"]["expected_commit"] == "0" * 40
     assert asked(empirical, "cancel_test_run") == 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ from empirical_provider.airflow.operators import (
 )
 from empirical_provider.airflow.provider_info import CONNECTION_FIELDS
 from empirical_provider.airflow.rendered import HiddenValues, as_integer, as_number
+from empirical_provider.airflow.sensors import EmpiricalTestRunSensor
+from empirical_provider.airflow.versions import find
 from tests.airflow.standins import (
     AirflowFailException,
     TaskInstance,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from empirical_provider.emulator import Emulator
 
+DAG = find("airflow.sdk:DAG", "airflow.models.dag:DAG")
 VALUE = "override-value-77aa01"
 
 
@@ -88,6 +92,42 @@ def test_the_preflight_refuses_leftovers_too(empirical: Emulator) -> None:
     with pytest.raises(AirflowFailException, match=r"tags\[0\] holds a template"):
         task.execute({})
     assert empirical.requests == []
+
+
+NOTHING: list[tuple[type[Any], str]] = [
+    *((EmpiricalTriggerTestRunOperator, name) for name in trigger_of().template_fields),
+    *((EmpiricalPreflightOperator, name) for name in EmpiricalPreflightOperator.template_fields),
+    *((EmpiricalBranchOperator, name) for name in EmpiricalBranchOperator.template_fields),
+    (EmpiricalTestRunSensor, "expect_commit"),
+    (EmpiricalTestRunSensor, "report_path"),
+    (EmpiricalTestRunSensor, "empirical_conn_id"),
+]
+
+
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize(("kind", "name"), NOTHING)
+def test_a_field_that_comes_out_as_none_is_refused(
+    kind: type[Any], name: str, empirical: Emulator
+) -> None:
+    """A field that was given never counts as left out, whatever its template makes of it: the
+    task fails for good before any request."""
+    waits = {"wait_for_completion": True} if name == "report_path" else {}
+    fields = {"test_run_id": 1} if kind is EmpiricalTestRunSensor else waits
+    with DAG(dag_id="release", schedule=None, render_template_as_native_obj=True):
+        task = kind(task_id="e2e", **{**fields, name: "{{ none }}"})
+    task.render_template_fields({})
+    act = task.choose_branch if kind is EmpiricalBranchOperator else task.execute
+    with pytest.raises(AirflowFailException, match=f"{name} must have a value, or be left out"):
+        act(context_of(TaskInstance()))
+    assert empirical.requests == []
+
+
+@pytest.mark.usefixtures("connection")
+def test_a_field_that_was_none_from_the_start_is_left_out(empirical: Emulator) -> None:
+    """What is None when the task is made keeps its default, rendered or not."""
+    task = rendered(trigger_of(key=None, tags=None, expect_commit=None, report_path=None))
+    run(pickle.loads(pickle.dumps(task)), TaskInstance())
+    assert len(empirical.runs) == 1
 
 
 @pytest.mark.usefixtures("connection")
