@@ -65,8 +65,17 @@ def refuse_leftovers(fields: Mapping[str, Any]) -> None:
 
 
 def given_fields(task: Any) -> tuple[str, ...]:
-    """Return which template fields of a task that is being made hold something to be rendered."""
-    return tuple(name for name in task.template_fields if getattr(task, name, None) is not None)
+    """Return which template fields of a task that is being made hold something to be rendered.
+
+    Of a mapping, such as a build, its members as well, as ``build.commit``.
+    """
+    given = []
+    for name in task.template_fields:
+        value = getattr(task, name, None)
+        members = value.items() if type(value) is dict else ()
+        given += [name] if value is not None else []
+        given += [f"{name}.{member}" for member, each in members if each is not None]
+    return tuple(given)
 
 
 def refuse_nothing(task: Any, given: Iterable[str]) -> None:
@@ -78,7 +87,11 @@ def refuse_nothing(task: Any, given: Iterable[str]) -> None:
         InvalidRequestError: There is one; the message names it.
     """
     for name in given:
-        if getattr(task, name, None) is None:
+        field, _, member = name.partition(".")
+        value = getattr(task, field, None)
+        if member and isinstance(value, Mapping):
+            value = value.get(member, "")
+        if value is None:
             raise InvalidRequestError(
                 f"{name} must have a value, or be left out; it is of type NoneType: its template "
                 "finds nothing."

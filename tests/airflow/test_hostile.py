@@ -123,6 +123,24 @@ def test_a_field_that_comes_out_as_none_is_refused(
 
 
 @pytest.mark.usefixtures("connection")
+def test_a_build_whose_commit_comes_out_as_none_is_refused(empirical: Emulator) -> None:
+    """Nor is a part of a field left out: without the build's commit, any would open the gate."""
+    with DAG(dag_id="release", schedule=None, render_template_as_native_obj=True):
+        task = EmpiricalTriggerTestRunOperator(
+            task_id="e2e",
+            environment="staging",
+            build={"commit": "{{ none }}", "branch": None},
+            metadata={"a.b": "{{ 'c' }}"},
+        )
+    task.render_template_fields({})
+    with pytest.raises(AirflowFailException, match=r"build\.commit must have a value"):
+        task.execute(context_of(TaskInstance()))
+    task.build = {"commit": "abc", "branch": None}
+    task.execute(context_of(TaskInstance()))
+    assert [each.body["build"] for each in empirical.runs] == [{"commit": "abc"}]
+
+
+@pytest.mark.usefixtures("connection")
 def test_a_field_that_was_none_from_the_start_is_left_out(empirical: Emulator) -> None:
     """What is None when the task is made keeps its default, rendered or not."""
     task = rendered(trigger_of(key=None, tags=None, expect_commit=None, report_path=None))
