@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from empirical_provider.prefect.credentials import EmpiricalCredentials
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["digest_of", "flow_run_here", "place_of", "place_of_subflow"]
+__all__ = ["digest_of", "flow_run_here", "flow_runs_here", "place_of", "place_of_subflow"]
 
 C = TypeVar("C", bound=ContextModel)
 
@@ -43,6 +43,11 @@ def flow_run_here() -> FlowRun | None:
     """Return the flow run that this is called in."""
     context = FlowRunContext.get()
     return context.flow_run if context else None
+
+
+def flow_runs_here() -> list[FlowRun]:
+    """Return that flow run and those that it is a subflow of in this process, innermost first."""
+    return [each.flow_run for each in _contexts(FlowRunContext) if each.flow_run]
 
 
 def digest_of(credentials: EmpiricalCredentials, asked: TestRunRequest | str) -> str:
