@@ -1,8 +1,10 @@
 """Which call of a flow this is, so that a later attempt of the flow knows it again.
 
-Prefect gives the tasks of each attempt new ids and names. What stays is the request, and which of
-the same calls in its attempt it is: a flow that deploys, tests, deploys again and tests again with
-the same arguments makes two calls, and must not get the first one's verdict twice.
+Prefect gives the tasks of each attempt new ids and names. What stays is the request, the tasks of
+the user's around it with their parameters, and which of the same calls in its attempt it is: a flow
+that deploys, tests, deploys again and tests again with the same arguments makes two calls, and must
+not get the first one's verdict twice. The parameters count because a count alone would move where a
+later attempt takes the result of a task from Prefect's cache, and does not run what is in it.
 """
 
 from __future__ import annotations
@@ -10,29 +12,42 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterator, Mapping
+from datetime import date, datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import ContextModel, FlowRunContext, TaskRunContext
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, TaskRun
 
     from empirical_provider.prefect.credentials import EmpiricalCredentials
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["digest_of", "flow_run_here", "place_of"]
+__all__ = ["digest_of", "flow_run_here", "flow_runs_here", "place_of", "place_of_subflow"]
+
+C = TypeVar("C", bound=ContextModel)
 
 _lock = threading.Lock()
 _seen: dict[Hashable, list[UUID]] = {}
 """Which task runs have made the same call in the same attempt of a flow run, in their order."""
+
+_called: dict[UUID, str] = {}
+"""What each task run was called with at first, as a task may change a list that it was given."""
 
 
 def flow_run_here() -> FlowRun | None:
     """Return the flow run that this is called in."""
     context = FlowRunContext.get()
     return context.flow_run if context else None
+
+
+def flow_runs_here() -> list[FlowRun]:
+    """Return that flow run and those that it is a subflow of in this process, innermost first."""
+    return [each.flow_run for each in _contexts(FlowRunContext) if each.flow_run]
 
 
 def digest_of(credentials: EmpiricalCredentials, asked: TestRunRequest | str) -> str:
@@ -55,37 +70,135 @@ def place_of(digest: str, flow_run: FlowRun) -> list[Any]:
     In another process the calls of a flow cannot be counted, only those of a task. There the task
     run stands for itself: it stays the same when it is retried, but not when the flow is.
     """
-    context = FlowRunContext.get()
-    place: list[Any] = []
-    around = _task_runs_around(flow_run)
-    scope: Hashable = (flow_run.id, flow_run.run_count)
-    if context is not None and context.detached and around:
-        scope = around.pop(0)
-        place.append(str(scope[0]))
-    with _lock:
-        for task_run_id, attempt in around:
-            same = _seen.setdefault((digest, scope), [])
-            if task_run_id not in same:  # a retried task run asks again
-                same.append(task_run_id)
-            place.append(same.index(task_run_id))
-            scope = (task_run_id, attempt)
-    return place
-
-
-def _task_runs_around(flow_run: FlowRun) -> list[tuple[UUID, int]]:
-    """Return the task runs of this flow run that this is called in, outermost first, ours last.
-
-    A task of the user's that calls ours and is retried makes a new task run of ours each time. A
-    context does not name the one around it, but has to remember it for when it is left.
-    """
-    found: list[tuple[UUID, int]] = []
+    around = _task_runs_in(flow_run.id)
     context = TaskRunContext.get()
     if (
         context is None
         or context.task.fn.__module__.partition(".")[0] != __name__.partition(".")[0]
     ):
-        found.append((uuid4(), 1))  # the function in our task was called: no task run, but a call
-    while isinstance(context, TaskRunContext) and context.task_run.flow_run_id == flow_run.id:
-        found.insert(0, (context.task_run.id, context.task_run.run_count))
+        around.append(_TaskRun(uuid4(), 1, ""))  # the function in our task was called: still a call
+    elif around:
+        around[-1] = around[-1]._replace(what="")  # the digest says it
+    return _counted(digest, flow_run, around)
+
+
+def place_of_subflow(
+    digest: str, flow_run: FlowRun, stand_in: TaskRun, parent: FlowRun
+) -> list[Any]:
+    """Return which of its flow's subflows this is, for the calls with this digest.
+
+    Args:
+        digest: As for `place_of`.
+        flow_run: The subflow's run.
+        stand_in: The task run that stands for it in the flow that has called it.
+        parent: That flow's run.
+    """
+    name = _name_of(stand_in.task_key)
+    around = _task_runs_in(parent.id)
+    if not around:
+        return [name, stand_in.dynamic_key]
+    # In a task Prefect's key is random, or counts on when the task is retried.
+    around.append(_TaskRun(stand_in.id, 1, _what(stand_in.id, name, flow_run.parameters)))
+    return _counted(digest, parent, around)
+
+
+class _TaskRun(NamedTuple):
+    """An attempt of a task run, and what is told apart of its task: its name and parameters."""
+
+    id: UUID
+    attempt: int
+    what: str
+
+
+def _counted(digest: str, flow_run: FlowRun, around: list[_TaskRun]) -> list[Any]:
+    """Return the place of the last of these task runs, which are in one another, outermost first.
+
+    A task of the user's that calls ours and is retried makes a new task run of ours each time.
+    """
+    place: list[Any] = []
+    scope: Hashable = (flow_run.id, flow_run.run_count)
+    if any(each.detached for each in _contexts(FlowRunContext) if _is_of(each, flow_run.id)):
+        first = around.pop(0)
+        scope = (first.id, first.attempt)
+        place.append(str(first.id))
+    with _lock:
+        for each in around:
+            same = _seen.setdefault((digest, scope, each.what), [])
+            if each.id not in same:  # a retried task run asks again
+                same.append(each.id)
+            place.append([each.what, same.index(each.id)])
+            scope = (each.id, each.attempt)
+    return place
+
+
+def _task_runs_in(flow_run_id: UUID) -> list[_TaskRun]:
+    """Return the task runs of a flow run that this is called in, outermost first."""
+    found = [
+        _TaskRun(
+            each.task_run.id,
+            each.task_run.run_count,
+            _what(each.task_run.id, _name_of(each.task.task_key), each.parameters),
+        )
+        for each in _contexts(TaskRunContext)
+        if each.task_run.flow_run_id == flow_run_id
+    ]
+    return found[::-1]
+
+
+def _contexts(kind: type[C]) -> Iterator[C]:
+    """Return the contexts of a kind that this is called in, innermost first.
+
+    A context does not name the one around it, but has to remember it for when it is left.
+    """
+    context = kind.get()
+    while isinstance(context, kind):
+        yield context
         context = getattr(context._token, "old_value", None)  # noqa: SLF001  # the only way there
-    return found
+
+
+def _is_of(context: FlowRunContext, flow_run_id: UUID) -> bool:
+    return context.flow_run is not None and context.flow_run.id == flow_run_id
+
+
+def _name_of(task_key: str) -> str:
+    """Return a task's key without the hash of its code: another process has another one."""
+    return task_key.rpartition("-")[0] or task_key
+
+
+def _what(task_run_id: UUID, name: str, parameters: Mapping[str, Any]) -> str:
+    """Return a hash of what a task run was called with, in this attempt of its flow."""
+    with _lock:
+        known = _called.get(task_run_id)
+    if known is None:
+        parts = [name, {key: _plain_or_type(value) for key, value in parameters.items()}]
+        known = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    with _lock:
+        return _called.setdefault(task_run_id, known)
+
+
+def _plain_or_type(parameter: object) -> object:
+    try:
+        return _plain(parameter)
+    except RecursionError:  # a list that holds itself
+        return [type(parameter).__qualname__]
+
+
+def _plain(value: object) -> object:
+    """Return what is the same in each process: data by their value, other objects by their type.
+
+    An object may be a secret, and its text may name a place in memory.
+    """
+    kind = type(value).__qualname__
+    if isinstance(value, Enum):
+        return [kind, value.name]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (date, datetime, UUID, PurePath)):
+        return [kind, str(value)]
+    if isinstance(value, (list, tuple)):
+        return ["", *map(_plain, value)]
+    if isinstance(value, dict):
+        return {
+            json.dumps(_plain(key), sort_keys=True): _plain(each) for key, each in value.items()
+        }
+    return [kind]

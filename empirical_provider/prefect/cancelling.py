@@ -3,20 +3,27 @@
 Two ways lead there. Where a wait runs in the thread that Prefect interrupts, the guard around it
 sees the interruption. A wait that was submitted runs in a thread that sees nothing: there the
 flow's hook finds the runs by the labels of the flow run.
+
+A process that is told to end for another reason, such as a drained node, leaves its runs alone: a
+retry of the flow run goes on with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import TerminationSignal
 from prefect.logging.loggers import flow_run_logger
 
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
 from empirical_provider.prefect.arguments import run_id_of
+from empirical_provider.prefect.calls import flow_runs_here
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.showing import RUN
 
@@ -32,6 +39,9 @@ __all__ = ["aguarded", "cancel_test_runs_on_cancellation", "guarded", "started"]
 _CANCEL_SECONDS = 3.0
 """Seconds that cancelling a run may take: a process that was told to end is killed soon."""
 
+_ASK_SECONDS = 2.0
+"""Seconds that Prefect's server has to say whether somebody has cancelled the flow run."""
+
 _REASON = "The Prefect flow run that waited for it was cancelled."
 
 _guarded: ContextVar[list[int] | None] = ContextVar("empirical_guarded_runs", default=None)
@@ -45,23 +55,27 @@ def started(run: TestRun) -> None:
         runs.append(run.id)
 
 
-# What is no `Exception` comes from outside: Prefect's signal that a person has cancelled the flow
-# run (`TerminationSignal`), an asyncio task that was cancelled, Ctrl-C. An error never cancels.
+# What is no `Exception` comes from outside: Prefect's signal that the process is to end
+# (`TerminationSignal`), an asyncio task that was cancelled, Ctrl-C. An error never cancels.
 
 
 @contextmanager
 def guarded(
     credentials: EmpiricalCredentials, *run_ids: int, cancel: bool = True
 ) -> Iterator[list[int]]:
-    """Cancel the runs, and those that are started inside, when the block is left from outside."""
+    """Cancel the runs, and those that are started inside, when a person ends the block.
+
+    A process that is told to end for another reason leaves them alone, for a retry of the flow run.
+    """
     runs = list(run_ids)
     token = _guarded.set(runs)
     try:
         yield runs
     except BaseException as signal:
-        if cancel and not isinstance(signal, (Exception, GeneratorExit)):
+        if cancel and runs and not isinstance(signal, (Exception, GeneratorExit)):
+            leave = _is_sigterm(signal) and _nobody_cancelled()
             for run_id in runs:
-                _cancel(credentials, run_id, credentials.logger)
+                (_leave if leave else _cancel)(credentials, run_id, credentials.logger)
         raise
     finally:
         _guarded.reset(token)
@@ -79,14 +93,103 @@ async def aguarded(
     try:
         yield runs
     except BaseException as signal:
-        if cancel and not isinstance(signal, (Exception, GeneratorExit)):
-            # Shielded: a cancelled task could not await the request that cancels the run.
+        if cancel and runs and not isinstance(signal, (Exception, GeneratorExit)):
+            # Shielded: a cancelled task could not await the requests.
+            leave = False
+            if _is_sigterm(signal):
+                with anyio.move_on_after(_ASK_SECONDS, shield=True):
+                    leave = await _anobody_cancelled()
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
                 for run_id in runs:
-                    await _acancel(credentials, run_id, credentials.logger)
+                    await (_aleave if leave else _acancel)(credentials, run_id, credentials.logger)
         raise
     finally:
         _guarded.reset(token)
+
+
+def _is_sigterm(signal: BaseException) -> bool:
+    """Tell whether the flow run's process was told to end, by Prefect or by whatever runs it.
+
+    In an async flow the signal ends the event loop, which cancels its tasks while it is handled:
+    so Python notes it as the context of what reaches them. What the flow's own code or a task's
+    time-out cancels has no such context.
+    """
+    found: BaseException | None = signal
+    while found is not None and not isinstance(found, TerminationSignal):
+        found = found.__context__
+    return found is not None and bool(flow_runs_here())
+
+
+def _nobody_cancelled() -> bool:
+    """Tell whether Prefect's server says that nobody has cancelled the flow run.
+
+    A cancel is told to the server first, and then to the process, by a SIGTERM like any other.
+    Where the server cannot say it, it counts as cancelled: a run that nobody waits for costs.
+    """
+    try:
+        with _asking(), get_client({"timeout": _ASK_SECONDS}, sync_client=True) as api:
+            found = api.read_flow_runs(flow_run_filter=_these_flow_runs())
+    except Exception:  # noqa: BLE001  # whatever it is, the server did not say it
+        return False
+    return _none_is_cancelled(found)
+
+
+async def _anobody_cancelled() -> bool:
+    try:
+        with _asking():
+            async with get_client(httpx_settings={"timeout": _ASK_SECONDS}) as api:
+                found = await api.read_flow_runs(flow_run_filter=_these_flow_runs())
+    except Exception:  # noqa: BLE001  # whatever it is, the server did not say it
+        return False
+    return _none_is_cancelled(found)
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Ask once: Prefect's own retries would take longer than the process may have."""
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        yield
+
+
+def _these_flow_runs() -> FlowRunFilter:
+    """Return the flow runs that this is called in: of a subflow, a person cancels the outermost."""
+    return FlowRunFilter(id=FlowRunFilterId(any_=[each.id for each in flow_runs_here()]))
+
+
+def _none_is_cancelled(found: list[FlowRun]) -> bool:
+    ended = {StateType.CANCELLING, StateType.CANCELLED}
+    return bool(found) and not any(each.state and each.state.type in ended for each in found)
+
+
+def _leave(credentials: EmpiricalCredentials, run_id: int, log: Logger) -> None:
+    url = None
+    with (
+        suppress(EmpiricalError),
+        credentials.get_client(timeout=_CANCEL_SECONDS, retry_for=0) as client,
+    ):
+        url = client.find_url(client.get_test_run(run_id)).url
+    _tell_left(run_id, url, log)
+
+
+async def _aleave(credentials: EmpiricalCredentials, run_id: int, log: Logger) -> None:
+    url = None
+    try:
+        with suppress(EmpiricalError):
+            async with credentials.get_async_client(timeout=_CANCEL_SECONDS, retry_for=0) as client:
+                url = (await client.find_url(await client.get_test_run(run_id))).url
+    finally:  # also where the time is up
+        _tell_left(run_id, url, log)
+
+
+def _tell_left(run_id: int, url: str | None, log: Logger) -> None:
+    log.warning(
+        "Empirical test run %s goes on: the process was told to end, and nobody has cancelled the "
+        "flow run. A retry of the flow run goes on with it: %s",
+        run_id,
+        url or "(its page is not known)",
+    )
 
 
 def _cancel(credentials: EmpiricalCredentials, run_id: int, log: Logger) -> None:
@@ -125,7 +228,9 @@ async def cancel_test_runs_on_cancellation(
     waits cancel their run without it. It needs credentials that are a saved block
     (`EmpiricalCredentials.load`); runs of other credentials, runs that have finished, runs that
     were started with a ``key``, and runs waited for with ``cancel_on_cancellation=False`` are left
-    alone. Runs of a subflow are found by a hook of that subflow only.
+    alone. A separate wait does not know of the key with which its run was started: for such a run,
+    give `wait_for_test_run` ``cancel_on_cancellation=False``. Runs of a subflow are found by a hook
+    of that subflow only.
 
     Args:
         flow: The flow.

@@ -20,7 +20,12 @@ from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
 from empirical_provider.exceptions import EmpiricalError
-from empirical_provider.prefect.calls import digest_of, flow_run_here, place_of
+from empirical_provider.prefect.calls import (
+    digest_of,
+    flow_run_here,
+    place_of,
+    place_of_subflow,
+)
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, FlowRunInput, State
@@ -194,7 +199,7 @@ def _recall(wanted: Wanted, flow_run: FlowRun) -> Generator[_Ask, Any, tuple[Tri
     """
     digest = digest_of(wanted.credentials, wanted.request)
     place = place_of(digest, flow_run)
-    root, path = yield from _root_of(flow_run)
+    root, path = yield from _root_of(flow_run, digest)
     states: list[State] = yield _Ask("read_flow_run_states", (root.id,))
     generation = sum(state.type in _FOR_GOOD for state in states)
     shared = wanted.key is not None and generation == 0
@@ -206,18 +211,21 @@ def _recall(wanted: Wanted, flow_run: FlowRun) -> Generator[_Ask, Any, tuple[Tri
     return once, store
 
 
-def _root_of(flow_run: FlowRun) -> Generator[_Ask, Any, tuple[FlowRun, list[list[str]]]]:
+def _root_of(
+    flow_run: FlowRun, digest: str
+) -> Generator[_Ask, Any, tuple[FlowRun, list[list[Any]]]]:
     """Return the flow run that retries are made of, and the way from it to a subflow's run.
 
     A retry may give a subflow another run. A flow run of a deployment has retries of its own.
     """
-    path: list[list[str]] = []
+    path: list[list[Any]] = []
     while flow_run.deployment_id is None and flow_run.parent_task_run_id is not None:
         stand_in = yield _Ask("read_task_run", (flow_run.parent_task_run_id,))
         if stand_in.flow_run_id is None:
             break
-        path.insert(0, [stand_in.task_key, stand_in.dynamic_key])
-        flow_run = yield _Ask("read_flow_run", (stand_in.flow_run_id,))
+        parent: FlowRun = yield _Ask("read_flow_run", (stand_in.flow_run_id,))
+        path.insert(0, place_of_subflow(digest, flow_run, stand_in, parent))
+        flow_run = parent
     return flow_run, path
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from empirical_provider.exceptions import WaitTimedOutError
 from empirical_provider.prefect.arguments import run_id_of, waiting_of
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
@@ -69,13 +70,17 @@ def wait_for_test_run(
     **Skip.** Where the policy says ``skip`` for an outcome, the verdict is returned like a green
     one, with the ``decision`` ``skip``: the flow can branch on it.
 
-    **Retries.** With ``.with_options(retries=...)`` Prefect does not retry a red verdict: the run
-    has finished, and stays red. A ``retry_condition_fn`` of yours takes the place of this rule.
+    **Retries.** With ``.with_options(retries=...)`` Prefect retries errors that may pass, and a
+    time-out, by waiting on with all of the ``timeout`` again. It does not retry a red verdict: the
+    run has finished, and stays red. A ``retry_condition_fn`` of yours takes the place of this rule.
 
-    **Cancelling.** Called directly, a person's cancel of the flow run cancels the test run too.
-    Prefect ends a task in the same way when its own ``timeout_seconds`` is up: use ``timeout`` for
-    a wait that leaves the run alone. A task that is submitted does not notice a cancel; for that,
-    give the flow the hook `cancel_test_runs_on_cancellation`.
+    **Cancelling.** Called directly, a person's cancel of the flow run cancels the test run too. A
+    process that is told to end for another reason leaves it alone, where Prefect's server says that
+    nobody has cancelled the flow run. Prefect ends a task like a person when its own
+    ``timeout_seconds`` is up: use ``timeout`` for a wait that leaves the run alone. A task that is
+    submitted does not notice a cancel; for that, give the flow the hook
+    `cancel_test_runs_on_cancellation`. This task does not know of the ``key`` with which a run was
+    started: where others may wait for it, too, give ``cancel_on_cancellation=False``.
 
     Args:
         credentials: The block with the API key.
@@ -186,7 +191,12 @@ async def await_verdict(
 
 
 def _opened(verdict: Verdict) -> dict[str, Any]:
-    """Return the verdict as data, unless it closes the gate."""
+    """Return the verdict as data, unless it closes the gate.
+
+    After a time-out a task that only waits may wait on; one that starts the run decides by itself.
+    """
     if verdict.is_closed:
-        raise verdict.error()
+        error = verdict.error()
+        error.may_pass = error.may_pass or isinstance(error, WaitTimedOutError)
+        raise error
     return verdict.as_dict()

@@ -6,9 +6,11 @@ All of it is shown where there is a task run to show it at, and none of it is wo
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -47,6 +49,10 @@ Its value is the name of the saved block with which the hook can cancel the run.
 the hook leaves the run alone. A key is never in a label.
 """
 
+_labelling = threading.Lock()
+
+_TURN = 10.0
+"""Seconds to wait for a turn to label a flow run."""
 
 _PROGRESS = "empirical-progress"
 """Key of the progress artifacts."""
@@ -179,6 +185,7 @@ def label_flow_run(
         with (
             _best_effort(credentials.logger, run_id, "label the flow run"),
             get_client(sync_client=True) as api,
+            _one_at_a_time(),
         ):
             api.update_flow_run_labels(flow_run_id, _labels(credentials, run_id, more, cancel))
 
@@ -190,13 +197,31 @@ async def alabel_flow_run(
     *,
     cancel: bool = True,
 ) -> None:
-    """Do what `label_flow_run` does."""
-    flow_run_id = _flow_run_id()
-    if flow_run_id:
-        with _best_effort(credentials.logger, run_id, "label the flow run"):
-            async with get_client() as api:
-                labels = _labels(credentials, run_id, more, cancel)
-                await api.update_flow_run_labels(flow_run_id, labels)
+    """Do what `label_flow_run` does.
+
+    In a thread: one that waits for its turn must not hold the event loop up, and one that has it
+    must not need the loop, which a sync task in the same flow may hold up.
+    """
+    from anyio import to_thread
+
+    if _flow_run_id():
+        label = partial(label_flow_run, credentials, run_id, more, cancel=cancel)
+        await to_thread.run_sync(label, abandon_on_cancel=True)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Let the tasks of this process label one after the other.
+
+    The server reads the labels, adds to them and writes them back: of two that come at the same
+    moment, one may be lost. While it does not answer, nobody waits for their turn for long.
+    """
+    held = _labelling.acquire(timeout=_TURN)
+    try:
+        yield
+    finally:
+        if held:
+            _labelling.release()
 
 
 def _flow_run_id() -> UUID | None:

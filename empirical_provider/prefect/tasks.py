@@ -92,7 +92,9 @@ def trigger_test_run(
     automation retries then, starts a run of its own, and so does another flow run. Within one
     attempt each call does, also one that repeats an earlier one to the letter: a second release
     must not get the first one's verdict. Another request in the next attempt, such as one with the
-    time in its metadata, and another API key make it another call: give a ``key`` then.
+    time in its metadata, and another API key make it another call: give a ``key`` then. Tasks of
+    yours around the call are told apart by their names, and those of their parameters that are
+    plain data.
 
     **Where this ends.** Outside of a flow, and without a ``key``, nothing is taken over. In a task
     runner that uses other processes, retries of the task take a run over, and those of the flow do

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from prefect import flow, task
+from prefect.client.schemas.objects import StateType
 from prefect.task_runners import ProcessPoolTaskRunner
 from pydantic import SecretStr
 
@@ -133,6 +138,144 @@ def test_the_same_call_in_two_tasks_makes_two_runs(
 
     assert len(empirical.runs) == 2
     assert tries == _ids(empirical) * 2
+
+
+@dataclass
+class Notes:
+    """Something that is no plain data."""
+
+    text: str
+
+
+TOLD_APART = {
+    "a": "b",
+    1: 2,
+    ("a", 1): ("a", 2),
+    datetime(2000, 1, 1, tzinfo=UTC): datetime(2000, 1, 2, tzinfo=UTC),
+    UUID(int=1): UUID(int=2),
+    Path("a"): Path("b"),
+    StateType.COMPLETED: StateType.FAILED,
+}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_task_that_a_later_attempt_does_not_run_keeps_its_run_to_itself(
+    apart: bool, call: dict[str, Any], empirical: Emulator
+) -> None:
+    """A retry that takes releases from Prefect's cache tests the others by runs of their own.
+
+    They are told apart by plain data among their parameters; objects of one type are not.
+    """
+    tries: list[int] = []
+    attempts: list[int] = []
+    first: list[Any] = [*TOLD_APART, [{"to": "a"}]] if apart else [Notes("a")]
+    others: list[Any] = [*TOLD_APART.values(), [{"to": "b"}]] if apart else [Notes("b")]
+
+    @task
+    def release(what: object) -> None:
+        assert what
+        tries.append(trigger_test_run(**call)["id"])
+
+    @flow(retries=1, persist_result=True)
+    def releases() -> None:
+        attempts.append(1)
+        for each in first:
+            release(each)
+        if len(attempts) == 1:
+            raise RuntimeError("the flow failed between its tasks")
+        for each in others:
+            release(each)
+
+    releases()
+
+    assert len(tries) == len(first) + len(others)
+    assert tries == (_ids(empirical) if apart else _ids(empirical) * 2)
+
+
+def test_a_task_that_changes_its_parameters_has_one_run(
+    call: dict[str, Any], empirical: Emulator
+) -> None:
+    """A task that adds to the list it was given goes on with its run when it is retried."""
+    tries: list[int] = []
+
+    @task(retries=1)
+    def release(done: list[int]) -> None:
+        done.append(trigger_test_run(**call)["id"])
+        tries.extend(done[-1:])
+        if len(tries) == 1:
+            raise RuntimeError("the task failed after its call")
+
+    @flow
+    def releases() -> None:
+        release([])
+
+    releases()
+
+    assert tries == _ids(empirical) * 2
+
+
+@pytest.mark.parametrize("fails", ["the task", "the flow"])
+def test_subflows_inside_of_a_task_that_is_run_again(
+    fails: str, call: dict[str, Any], empirical: Emulator
+) -> None:
+    """Each of two same subflows has a run of its own, that a retry of what is around takes over."""
+    tries: list[int] = []
+
+    @flow
+    def inner() -> None:
+        tries.append(trigger_test_run(**call)["id"])
+
+    def end(what: str) -> None:
+        if fails == what and len(tries) == 2:
+            raise RuntimeError(f"{what} failed after the subflows")
+
+    @task(retries=1)
+    def outer() -> None:
+        inner()
+        inner()
+        end("the task")
+
+    @flow(retries=1)
+    def release() -> None:
+        outer()
+        end("the flow")
+
+    release()
+
+    assert len(empirical.runs) == 2
+    assert tries == _ids(empirical) * 2
+
+
+def test_a_subflow_in_a_task_that_a_later_attempt_does_not_run(
+    call: dict[str, Any], empirical: Emulator
+) -> None:
+    """Subflows with other parameters are told apart, in a task that a retry finds in the cache."""
+    tries: list[int] = []
+    attempts: list[int] = []
+
+    @flow
+    def inner(service: str) -> None:
+        assert service
+        tries.append(trigger_test_run(**call)["id"])
+
+    @task
+    def outer(service: str) -> None:
+        inner(service)
+
+    @flow(retries=1, persist_result=True)
+    def releases() -> None:
+        attempts.append(1)
+        outer("a")
+        if len(attempts) == 1:
+            raise RuntimeError("the flow failed between its tasks")
+        outer("b")
+
+    releases()
+
+    if len(tries) == 1:
+        pytest.skip("this Prefect takes the second subflow for the first one, and does not run it")
+    assert len(tries) == 2
+    assert tries == _ids(empirical)
 
 
 @pytest.mark.parametrize("fails", ["the subflow", "the flow"])

@@ -169,6 +169,20 @@ def test_red_is_not_retried(
     assert len(looks) <= 4  # as many as one wait takes, with one for the page
 
 
+def test_a_retry_of_a_wait_that_timed_out_waits_on(
+    waiting: Twin, credentials: EmpiricalCredentials
+) -> None:
+    """A task that only waits is retried after a time-out, and gives the verdict of the same run."""
+    run = trigger_test_run.fn(credentials=credentials, environment="staging")
+    short = {"poll_interval": 10, "timeout": 0.05}  # two looks, and the third one sees the end
+
+    verdict = waiting.with_options(retries=1)(
+        credentials=credentials, test_run_id=run["id"], **short
+    )
+
+    assert (verdict["run_id"], verdict["outcome"]) == (run["id"], "passed")
+
+
 def test_trouble_while_waiting_is_survived_and_told(
     running: Twin,
     credentials: EmpiricalCredentials,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +22,7 @@ from prefect.states import AwaitingRetry
 
 from empirical_provider import TestsFailedError
 from empirical_provider.emulator import Emulator
+from empirical_provider.prefect import trigger_test_run
 
 if TYPE_CHECKING:
     from conftest import Twin
@@ -51,6 +54,10 @@ class Deployed:
         state = self._server.read_flow_run(self.id).state
         assert state is not None
         return str(state.name)
+
+    def takes(self, made: Flow[..., Any]) -> None:
+        """Load the flow anew, for the next attempt."""
+        self._flow = made
 
     def retry(self, *, force: bool) -> None:
         """Do what one of Prefect's two user interfaces does."""
@@ -125,6 +132,56 @@ def test_a_crash_is_no_end(
         flow_run.retry(force=True)
 
     assert counts == [1, 1, 1, 2, 2]
+
+
+FLOWS = """
+from prefect import flow, task
+
+@task
+def gate():
+    trigger()
+
+@flow
+def inner():
+    gate()
+
+@flow(name="release")
+def release():
+    inner()
+    end()
+"""
+
+
+def test_the_next_process_has_the_code_elsewhere(
+    call: dict[str, Any],
+    empirical: Emulator,
+    deploy: Callable[[Flow[..., Any]], Deployed],
+    tmp_path: Path,
+) -> None:
+    """A worker that loads the flow from another folder goes on with the run of a crashed one."""
+    ends = [KeyboardInterrupt(), None]
+
+    def end() -> None:
+        if (how := ends.pop(0)) is not None:
+            raise how
+
+    def load(folder: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = {"trigger": lambda: trigger_test_run(**call), "end": end}
+        path = tmp_path / folder / "flows.py"
+        path.parent.mkdir()
+        path.write_text(FLOWS, "utf-8")
+        return runpy.run_path(str(path), loaded)
+
+    one, other = load("one"), load("other")
+    assert one["gate"].task_key != other["gate"].task_key  # Prefect's holds a hash of the code
+    flow_run = deploy(one["release"])
+
+    assert flow_run.run() == "Crashed"
+    flow_run.retry(force=True)
+    flow_run.takes(other["release"])
+    assert flow_run.run() == "Completed"
+
+    assert len(empirical.runs) == 1
 
 
 @pytest.mark.usefixtures("echoes")

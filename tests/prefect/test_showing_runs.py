@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
+from prefect import flow
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -15,7 +19,7 @@ from prefect.client.schemas.filters import (
 )
 
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import EmpiricalCredentials
+from empirical_provider.prefect import EmpiricalCredentials, run_tests
 
 if TYPE_CHECKING:
     from conftest import Twin
@@ -120,3 +124,59 @@ def test_a_run_without_a_link_is_started_all_the_same(
         flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
     )
     assert server.read_artifacts(artifact_filter=ours) == []
+
+
+def test_two_tasks_never_label_at_the_same_moment(
+    running: Twin,
+    gate: dict[str, Any],
+    empirical: Emulator,
+    server: SyncPrefectClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of tasks that run at the same time each has its turn: the server may lose labels otherwise.
+
+    The server of the tests loses none, so it is only seen here that it is not asked to.
+    """
+    at_once: list[int] = []
+    asking: list[int] = []
+
+    def watched(update: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            asking.append(1)
+            at_once.append(len(asking))
+            time.sleep(0.1)
+            answer = update(*args)
+            asking.pop()
+            return answer
+
+        async def acall(*args: Any) -> Any:
+            asking.append(1)
+            at_once.append(len(asking))
+            await asyncio.sleep(0.1)
+            answer = await update(*args)
+            asking.pop()
+            return answer
+
+        return acall if inspect.iscoroutinefunction(update) else call
+
+    for client in (SyncPrefectClient, PrefectClient):
+        update = watched(client.update_flow_run_labels)
+        monkeypatch.setattr(client, "update_flow_run_labels", update)
+
+    @flow
+    def release() -> None:
+        futures = [run_tests.submit(**gate) for _ in range(3)]
+        for each in futures:
+            each.result()
+
+    @flow
+    async def arelease() -> None:
+        await asyncio.gather(*(running.task(**gate) for _ in range(3)))
+
+    state = (
+        asyncio.run(arelease(return_state=True)) if running.is_async else release(return_state=True)
+    )
+
+    labels = server.read_flow_run(state.state_details.flow_run_id).labels
+    assert {f"empirical.test_run.{each.id}" for each in empirical.runs} <= set(labels)
+    assert at_once == [1, 1, 1]
