@@ -32,7 +32,7 @@ if __name__ == "__main__":
     EmpiricalTestJob(
         credentials=EmpiricalCredentials.load("prod"),
         environment="staging",
-        tags=["smoke"],
+        tags=["@smoke"],
         policy={"max_flaky": 1},
         poll_interval=10,
     ).save("smoke", overwrite=True)

@@ -114,7 +114,8 @@ class EmpiricalWrongCommitError(core.WrongCommitError, AirflowFailException):
 class EmpiricalWaitTimedOutError(core.WaitTimedOutError, AirflowException):
     """We stopped waiting; the run's fate is not known.
 
-    * Retry: waits on for the same run, for the whole ``timeout`` again.
+    * Retry: waits on for the same run, for the whole ``timeout`` again; retries of a sensor in mode
+      ``reschedule`` share it.
     * Remedy: that of `WaitTimedOutError`.
     """
 

@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
 
     GREEN = 0, "green: the gate is open, or what was asked for was done"
     RED = 1, "red: tests failed, or the policy closes the gate on what passed"
-    USAGE = 2, "usage: a wrong option, an unknown environment or run; nothing was started"
+    USAGE = 2, "usage: a wrong option, or no such environment or run, or one that has ended already"
     AUTHENTICATION = 3, "authentication: the key is refused, or billing blocks the project"
     ERROR_RUN = 4, "error run: the run has no usable result, or was not started"
     CANCELLED = 5, "cancelled or superseded: also by your own Ctrl-C"
