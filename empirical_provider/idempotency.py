@@ -24,7 +24,13 @@ from empirical_provider.exceptions import (
 from empirical_provider.models import TestRun, TestRunRequest, TestRunState
 from empirical_provider.policy import GatePolicy, Outcome
 from empirical_provider.rerunning import best_rerun, last_rerun_of, search_for_reruns, settled_rerun
-from empirical_provider.rivals import at_rest, cancel_others, seen_beside, winner_of
+from empirical_provider.rivals import (
+    at_rest,
+    cancel_others,
+    seen_beside,
+    winner_of,
+    with_states,
+)
 from empirical_provider.searching import Clocks, Search, UntoldError
 from empirical_provider.sending import send_until_sure
 from empirical_provider.trigger_key import Match, TriggerKey
@@ -161,8 +167,8 @@ class _Starting:
         key = self._key.at(n)
         keyed = key.put_into(self._request, environment=self._once.key_in_environment)
         began = self._clocks.wall()
-        search = self._search(began, _SAME_CLOCK, at_least=n)
         yield from self._save(key, began, None)
+        search = self._search(began, _SAME_CLOCK, at_least=n)
         run, found = yield from self._send(endpoints.trigger(keyed), search)
         if run is None:
             winner, n = yield from self._winner(found)
@@ -198,8 +204,8 @@ class _Starting:
     def _settled(self, own: TestRun, n: int, began: float) -> Generator[Step, Any, TestRun]:
         """Agree with others that have started a run under the same key at the same time."""
         search = self._search(began, _OTHER_CLOCK)
-        others = yield from seen_beside(own, search, self._once.grace)
-        ours = replace(own, trigger_key=str(self._key.at(n)))  # an answer does not show it
+        ours, *others = yield from seen_beside(own, search, self._once.grace)
+        ours = replace(ours, trigger_key=str(self._key.at(n)))  # an answer does not show it
         winner, winners_n = yield from self._winner([*others, ours], own=own.id)
         if winner is None or winner.id == own.id:
             return own
@@ -271,8 +277,12 @@ class _Starting:
     # What all of them need
 
     def _search(self, since: float, slack: float, *, at_least: int = 0) -> Search:
-        """Return the search for runs under our key from the n on."""
-        key, environment = self._key.at(at_least), self._once.key_in_environment
+        """Return the search for runs under our key from the n on.
+
+        A run shows it where the attempt that has started it has put it.
+        """
+        key, once = self._key.at(at_least), self._once
+        environment = once.key_in_environment and (self._record or {}).get("in_environment", True)
 
         def match(run: TestRun, in_list: bool) -> Match:
             return key.match(run, environment=environment, in_list=in_list)
@@ -289,7 +299,7 @@ class _Starting:
         self, found: list[TestRun], *, own: int | None = None
     ) -> Generator[Step, Any, tuple[TestRun | None, int]]:
         """Return the one run of several under our key, None if it is gone, and its n."""
-        winner, key, rivals = winner_of(found)
+        winner, key, rivals = winner_of((yield from with_states(found)))
         gives_way = any(run.id == own for run in rivals)
         too_many = [run for run in rivals if run.id == own or not gives_way]
         yield from cancel_others(too_many, winner.id, started_here=own)
@@ -308,7 +318,8 @@ class _Starting:
         self, key: TriggerKey, since: float, run_id: int | None, **more: float
     ) -> Generator[Step, Any, None]:
         self._before = self._record
-        self._record = {"key": str(key), "since": since, "run_id": run_id, **more}
+        told = {"key": str(key), "since": since, "run_id": run_id}
+        self._record = {**told, "in_environment": self._once.key_in_environment, **more}
         yield Save(self._record)
 
     def _refuse_another_request(self, key: TriggerKey, run_id: int | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import TriggerOutcomeUnknownError
 from empirical_provider.models import TestRun
-from empirical_provider.rivals import at_rest, cancel_others, seen_beside
+from empirical_provider.rivals import at_rest, cancel_others, may_tell, seen_beside, with_states
 from empirical_provider.searching import Clocks, Pause, Search, UntoldError
 from empirical_provider.trigger_key import Match
 
@@ -51,8 +51,7 @@ def search_for_reruns(
 
 def best_rerun(runs: list[TestRun]) -> TestRun:
     """Return the one of several re-runs: the lowest id of those that may have a verdict."""
-    may_tell = [run for run in runs if not run.state.is_without_verdict]
-    return min(may_tell or [max(runs, key=_id)], key=_id)
+    return min([run for run in runs if may_tell(run)] or [max(runs, key=_id)], key=_id)
 
 
 def _id(run: TestRun) -> int:
@@ -81,7 +80,7 @@ def last_rerun_of(
     run = source
     while is_red(run):
         try:
-            found = yield from search(run).wait_for_any(grace)
+            found = yield from with_states((yield from search(run).wait_for_any(grace)))
         except UntoldError as why:
             raise unknown(str(why)) from why
         after = (yield from at_rest(best_rerun(found).id, rest)) if found else None
@@ -95,8 +94,8 @@ def settled_rerun(
     own: TestRun, search: Search, grace: float
 ) -> Generator[Call[Any] | Pause, Any, TestRun]:
     """Agree with others that have re-run the same run at the same time: the lowest id stays."""
-    others = yield from seen_beside(own, search, grace)
-    winner = best_rerun([own, *others])
-    too_many = [own] if winner.id != own.id else others
+    seen = yield from with_states((yield from seen_beside(own, search, grace)))
+    winner = best_rerun(seen)
+    too_many = seen[:1] if winner.id != own.id else seen[1:]
     yield from cancel_others(too_many, winner.id, started_here=own.id)
     return ((yield from at_rest(winner.id, grace)) or own) if winner.id != own.id else own

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from empirical_provider import endpoints
@@ -17,12 +19,17 @@ from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.searching import Pause, Search, UntoldError
 from empirical_provider.trigger_key import TriggerKey
 
-__all__ = ["at_rest", "cancel_others", "seen_beside", "winner_of"]
+__all__ = ["at_rest", "cancel_others", "may_tell", "seen_beside", "winner_of", "with_states"]
 
 log = logging.getLogger(__name__)
 
 _PAUSE = 2.0
 _LOOK_AGAIN = 1.0
+
+
+def may_tell(run: TestRun) -> bool:
+    """Say whether a run has a verdict, or may get one."""
+    return not run.state.is_without_verdict and run.state != TestRunState.CANCELLING
 
 
 def winner_of(runs: Iterable[TestRun]) -> tuple[TestRun, TriggerKey, list[TestRun]]:
@@ -34,7 +41,7 @@ def winner_of(runs: Iterable[TestRun]) -> tuple[TestRun, TriggerKey, list[TestRu
     (winner, key), *rivals = sorted(
         keyed,
         key=lambda each: (
-            1_000 - each[1].n if each[0].state.is_without_verdict else 0,
+            0 if may_tell(each[0]) else 1_000 - each[1].n,
             each[0].id,
         ),
     )
@@ -44,10 +51,10 @@ def winner_of(runs: Iterable[TestRun]) -> tuple[TestRun, TriggerKey, list[TestRu
 def seen_beside(
     own: TestRun, search: Search, grace: float
 ) -> Generator[Call[Any] | Pause, Any, list[TestRun]]:
-    """Return the others that match, once lists show our own run.
+    """Return the runs that match, once lists show our own run, which is the first of them.
 
     Ids grow, and a list that shows our run shows those before it: so everybody who has started one
-    sees the same lowest id.
+    sees the same lowest id. Our own may have been cancelled for another one meanwhile.
     """
     waited = 0.0
     while True:
@@ -55,11 +62,27 @@ def seen_beside(
             found = yield from search.look()
         except UntoldError as why:
             log.warning("Nobody can tell whether test run %s is the only one: %s", own.id, why)
-            return []
+            return [own]
         if own.id in search.listed or waited >= grace:
-            return [run for run in found if run.id != own.id]
+            ours = next((run for run in found if run.id == own.id), own)
+            return [ours, *(run for run in found if run.id != own.id)]
         yield Pause(_LOOK_AGAIN)
         waited += _LOOK_AGAIN
+
+
+def with_states(runs: Iterable[TestRun]) -> Generator[Call[Any], Any, list[TestRun]]:
+    """Return the runs, those of which a list does not tell the state as their pages show them."""
+    known = []
+    for run in runs:
+        seen = run
+        if not run.state.is_known:
+            try:
+                detail: TestRun = yield endpoints.get_test_run(run.id)
+                seen = replace(detail, trigger_key=run.trigger_key or detail.trigger_key)
+            except EmpiricalError as error:
+                log.warning("%s Going on with what a list tells of it.", error)
+        known.append(seen)
+    return known
 
 
 def cancel_others(
@@ -96,17 +119,19 @@ def _goes_on(run: TestRun) -> bool:
 def at_rest(run_id: int, grace: float) -> Generator[Call[Any] | Pause, Any, TestRun | None]:
     """Read a run, once it is not being cancelled any more; None if it is gone.
 
+    It is gone only if it cannot be found for all of the time: it may have been started a moment
+    ago, or a proxy answer for the service.
+
     Args:
         run_id: Database id of the run.
-        grace: Seconds to wait for a run that is being cancelled.
+        grace: Seconds to wait for a run that is being cancelled, or not found.
     """
     waited = 0.0
     while True:
-        try:
-            run: TestRun = yield endpoints.get_test_run(run_id)
-        except NotFoundError:
-            return None
-        if run.state != TestRunState.CANCELLING or waited >= grace:
+        run: TestRun | None = None
+        with suppress(NotFoundError):
+            run = yield endpoints.get_test_run(run_id)
+        if (run is not None and run.state != TestRunState.CANCELLING) or waited >= grace:
             return run
         yield Pause(_PAUSE)
         waited += _PAUSE

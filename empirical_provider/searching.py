@@ -164,8 +164,7 @@ class Search:
             try:
                 detail = yield endpoints.get_test_run(run.id)
             except NotFoundError:
-                self._others.add(run.id)
-                continue
+                continue  # the list has just shown it: the next look tells more
             told = self._match(detail, False)  # noqa: FBT003  # not in a list
             if told is Match.OURS:
                 matches.append(detail)

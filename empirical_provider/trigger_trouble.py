@@ -47,7 +47,7 @@ def outcome_unknown(
         why: What keeps everybody from telling.
         dashboard_url: Where a person can look.
     """
-    shown = "" if once.key_in_environment else " With key_in_environment lists tell."
+    shown = "" if once.key_in_environment else " From the next key on, key_in_environment tells."
     error = TriggerOutcomeUnknownError(
         f"It is not known whether a test run was started in the environment "
         f"{request.environment!r} with the trigger key {key}: {why}. Nothing more was sent. Look "
