@@ -142,9 +142,8 @@ class Looks:
                 except EmpiricalError as error:
                     found = error
                     failures = failures + 1 if error.may_pass else 0
-                    if failures >= _ENOUGH or isinstance(
-                        error, AuthenticationError | RateLimitedError
-                    ):
+                    of_all = error.status in {401, 429}  # 403 may be about this run alone
+                    if failures >= _ENOUGH or of_all:
                         self._note(error)
                         trouble = error
                 for each in waiting[run_id]:

@@ -79,7 +79,7 @@ async def emit_test_run_events(
     verdicts, after = wanted.tell(known, look)
     async with get_events_client(checkpoint_every=1) as events:  # each is confirmed
         for verdict in verdicts:
-            await events.emit(_event(verdict, block.base_url or DEFAULT_BASE_URL))
+            await events.emit(_event(verdict, block.base_url or DEFAULT_BASE_URL, wanted))
     if after != known:
         await Variable.aset(name, after.as_dict(), overwrite=True)
     told = ", ".join(f"{each.run_id} {each.outcome}" for each in verdicts)
@@ -104,8 +104,13 @@ def _variable(credentials: str, wanted: EndFilter) -> str:
     return f"empirical-test-runs-{credentials}-{hashlib.sha256(filters).hexdigest()[:12]}"
 
 
-def _event(verdict: "Verdict", base_url: str) -> Event:
+def _event(verdict: "Verdict", base_url: str, wanted: EndFilter) -> Event:
+    """Return the event, which has the same id when it comes again by the same policy.
+
+    Another policy may say something else of the run: that is news, and no repetition.
+    """
     run_id = verdict.run_id
+    policy = json.dumps(wanted.as_dict()["policy"], sort_keys=True)
     labels = {
         "outcome": str(verdict.outcome),
         "decision": str(verdict.decision),
@@ -119,7 +124,7 @@ def _event(verdict: "Verdict", base_url: str) -> Event:
         **{f"empirical.{name}": value for name, value in labels.items() if value is not None},
     }
     return Event(
-        id=uuid5(NAMESPACE_URL, f"{base_url.rstrip('/')}/api/test-runs/{run_id}"),
+        id=uuid5(NAMESPACE_URL, f"{base_url.rstrip('/')}/api/test-runs/{run_id} {policy}"),
         event=EVENT,
         resource=Resource.model_validate(resource),
         payload=verdict.as_dict(),

@@ -232,6 +232,29 @@ def test_a_rate_limit_holds_all_off_together() -> None:
     assert len([at for at in asked if 60 <= at < 75]) >= 1
 
 
+def test_a_run_that_may_not_be_read_ends_its_own_wait_alone() -> None:
+    """403 for one run, such as another project's, is no trouble of the others; 401 is of all."""
+
+    async def wait(status: int) -> list[str]:
+        service = Service()
+        runs = [service.state.trigger(STAGING.body()) for _ in range(3)]
+
+        class Refused(Client):
+            async def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> Any:
+                if run_id == runs[0].id:
+                    raise AuthenticationError(str(status), status=status)
+                return await super().get_test_run(run_id, retry_for=retry_for)
+
+        for run in runs:
+            service.state.force(run.id, "ended")
+        client, make = Refused(service), Shared()
+        plans = [ending(client, make, Plan(0, 0, "never", None), run.id) for run in runs]
+        return [end.partition(" ")[0] for end in await asyncio.gather(*plans)]
+
+    assert played(wait(403)) == ["AuthenticationError", "passed", "passed"]
+    assert played(wait(401)) == ["AuthenticationError"] * 3
+
+
 def test_waits_of_one_connection_share_one_client(empirical: Emulator, api_key: str) -> None:
     """Twenty waits take one connection, the last one closes it, and another key is apart."""
 

@@ -136,6 +136,24 @@ def test_different_filters_keep_different_cursors(
     assert sum(name.startswith("empirical-test-runs-prod-") for name in names) == 2
 
 
+def test_another_policy_has_events_of_its_own(
+    empirical: Emulator, end: Callable[..., int], server: SyncPrefectClient
+) -> None:
+    """Where two deployments judge the same run differently, each one's word is stored."""
+    policies: tuple[dict[str, Any], ...] = ({}, {"min_tests": 1_000})
+    for policy in policies:
+        told(cursor=None, policy=policy)
+    run_id = end()
+    for policy in policies:
+        assert told(cursor=None, policy=policy) == [run_id]
+    stored = [
+        each["payload"]["outcome"]
+        for each in events(server, empirical, 2)
+        if each["payload"]["run_id"] == run_id
+    ]
+    assert sorted(stored) == ["no_tests", "passed"]
+
+
 def test_a_crash_after_the_event_does_not_double_it(
     empirical: Emulator, end: Callable[..., int], server: SyncPrefectClient
 ) -> None:
