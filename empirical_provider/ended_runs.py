@@ -50,15 +50,25 @@ class Look:
 
     Args:
         listed: The runs of the list, by id, as far as it was read.
-        reach: Lowest id down to which the list was read; 0: it was read to its end.
+        since: All that the list holds above this id are in ``listed``.
         ended: Those that have ended, by id, each with its tests.
         gone: Ids of those that the service does not know any more.
+        begins: Whether one can begin with it, having been told nothing yet.
     """
 
     listed: Mapping[int, TestRun]
-    reach: int
+    since: int
     ended: Mapping[int, TestRun]
     gone: frozenset[int] = frozenset()
+    begins: bool = False
+
+    def serves(self, cursor: Cursor | None) -> bool:
+        """Say whether it shows all that a watcher with this cursor has to be told.
+
+        One that was taken for others may not: then their runs are all that it shows, and who went
+        by it would jump over the rest, or take what is past for new.
+        """
+        return self.begins if cursor is None else self.since <= cursor.floor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +89,7 @@ class Cursor:
     def start(cls, look: Look) -> Cursor:
         """Return the cursor of who begins with a look: what has ended by then is past."""
         ended = {run_id for run_id, run in look.listed.items() if run.state.is_terminal}
-        begin = cls(floor=max(0, look.reach - 1), told=frozenset(ended))
+        begin = cls(floor=look.since, told=frozenset(ended))
         return begin.after(look)
 
     @classmethod
@@ -159,7 +169,7 @@ def _with_urls(client: EmpiricalClient | AsyncEmpiricalClient, look: Look) -> Lo
 def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
     known = [each for each in cursors if each is not None]
     is_first = len(known) < len(cursors)
-    listed, reach = yield from _read_list(known, is_first)
+    listed, since = yield from _read_list(known, is_first)
     ended: dict[int, TestRun] = {}
     gone: set[int] = set()
     failures = 0
@@ -183,7 +193,7 @@ def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
         else:
             if found.state.is_terminal:
                 ended[run_id] = _filled(found, run)
-    return Look(listed=listed, reach=reach, ended=ended, gone=frozenset(gone))
+    return Look(listed=listed, since=since, ended=ended, gone=frozenset(gone), begins=is_first)
 
 
 def _is_worth_reading(
@@ -213,17 +223,18 @@ def _filled(run: TestRun, listed: TestRun | None) -> TestRun:
 def _read_list(
     known: Sequence[Cursor], is_first: bool
 ) -> Generator[Call[Any], Any, tuple[dict[int, TestRun], int]]:
-    """Read the list as far back as the cursors ask, or one page; and say how far that is."""
+    """Read the list as far back as the cursors ask, or one page; and say since when that is."""
     floor = min((each.floor for each in known), default=None)
-    wanted = _Wanted(0 if floor is None or is_first else floor, _open(known))
+    since = 0 if floor is None or is_first else floor
+    wanted = _Wanted(since, _open(known))
     listed: dict[int, TestRun] = {}
     for number in range(1, _MOST_PAGES + 1):
         page: endpoints.Sighting = yield endpoints.look_at_runs(number, wanted)
         listed.update(page.runs)
         if not page.more or not page.oldest:
-            return listed, 0
+            return listed, since
         if floor is None or page.oldest <= floor:
-            return listed, page.oldest
+            return listed, max(since, page.oldest - 1)
     raise UnreadableAnswerError(f"The list of test runs has no end in {_MOST_PAGES} pages.")
 
 

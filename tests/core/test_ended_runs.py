@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from empirical_provider import (
@@ -219,7 +219,7 @@ def test_a_list_without_end_is_an_error() -> None:
 def test_the_first_day_of_the_calendar_is_a_day() -> None:
     """Moments next to which there is no earlier one settle nothing, and harm nothing."""
     first = run_of(1, created_at="0001-01-01T00:00:00Z")
-    look = Look(listed={1: first}, reach=0, ended={})
+    look = Look(listed={1: first}, since=0, ended={})
     assert Cursor.start(look).floor == 0
 
 
@@ -237,6 +237,27 @@ def test_what_the_detail_leaves_out_is_taken_from_the_list() -> None:
         return call.read(answer)
 
     assert cursor.news(drive(_steps((cursor,)), perform))[0].environment == "staging"
+
+
+def test_a_look_serves_those_it_was_taken_for() -> None:
+    """A look that does not read back to a watcher's cursor, or leaves out what has ended before, is
+    none for that watcher; one that happens to reach is."""
+    service = Service()
+    early = Cursor.start(look_at(service))
+    for _ in range(5):
+        service.turn(600)
+        service.state.force(service.state.trigger(dict(BODY)).id, "ended")
+    late = Cursor.start(look_at(service))
+    assert early.floor < late.floor
+    everybody = (None, early, late)
+    for asked, served in [
+        ([late], [late]),
+        ([early], [early, late]),
+        ([late, early], [early, late]),
+        ([late, None], [None, early, late]),  # its page shows all
+    ]:
+        look = look_at(service, asked)
+        assert [each for each in everybody if look.serves(each)] == served
 
 
 def test_an_old_cursor_reads_on_to_where_it_was() -> None:
@@ -263,14 +284,17 @@ class Watcher:
         self.saved: Any = None
         self.told: list[int] = []
         self.past: set[int] = set()
+        self.is_away = False
 
     def crash(self) -> None:
         self.cursor = None if self.saved is None else Cursor.of(json.loads(self.saved))
 
-    def hear(self, look: Look) -> None:
+    def hear(self, look: Look, past: set[int]) -> None:
+        if not look.serves(self.cursor):
+            return
         if self.cursor is None:
             self.cursor = Cursor.start(look)
-            self.past = {run.id for run in look.listed.values() if run.state.is_terminal}
+            self.past = past
         else:
             self.told += [run.id for run in self.cursor.news(look)]
             self.cursor = self.cursor.after(look)
@@ -284,7 +308,7 @@ class World:
         self.service = Service(list_lag=list_lag)
         self.watchers = [Watcher(), Watcher()]
         for _ in range(before):
-            self.service.state.force(self.service.state.trigger(dict(BODY)).id, "ended")
+            self.end(400)
         self.service.turn(list_lag + 1)
 
     def join(self) -> None:
@@ -294,6 +318,10 @@ class World:
         self.service.turn(pause)
         self.service.state.trigger(dict(BODY))
 
+    def end(self, pause: int) -> None:
+        self.service.turn(pause)
+        self.service.state.force(self.service.state.trigger(dict(BODY)).id, "ended")
+
     def move(self, which: int, state: str) -> None:
         going_on = [run for run in self.service.runs if run.state not in {"ended", "error"}]
         if going_on:
@@ -302,20 +330,40 @@ class World:
     def crash(self, which: int) -> None:
         self.watchers[which % len(self.watchers)].crash()
 
-    def look(self, fault: str | None) -> None:
+    def leave(self, which: int) -> None:
+        self.watchers[which % len(self.watchers)].is_away = True
+
+    def all_return(self) -> None:
+        for each in self.watchers:
+            each.is_away = False
+
+    def look(self, fault: str | None, meanwhile: str | None = None) -> None:
+        """Take a look; before anybody hears of it some may join, or come back."""
+        cursors = [each.cursor for each in self.watchers if not each.is_away]
+        everything = look_at(self.service).listed.values()
+        past = {run.id for run in everything if run.state.is_terminal}
         try:
-            seen = look_at(self.service, [each.cursor for each in self.watchers], fault)
+            seen = look_at(self.service, cursors, fault)
         except EmpiricalError:
             return
+        if meanwhile is not None:
+            getattr(self, meanwhile)()
         for each in self.watchers:
-            each.hear(seen)
+            if not each.is_away:
+                each.hear(seen, past)
 
 
 HISTORY = st.lists(
     st.one_of(
         st.tuples(st.just("trigger"), st.integers(0, 400)),
+        st.tuples(st.just("end"), st.just(400)),
         st.tuples(st.just("move"), st.integers(0, 9), st.sampled_from(["started", "ended"])),
-        st.tuples(st.just("look"), st.sampled_from([None, None, None, *FAULTS])),
+        st.tuples(
+            st.just("look"),
+            st.sampled_from([None, None, None, *FAULTS]),
+            st.sampled_from([None, "join", "all_return"]),
+        ),
+        st.tuples(st.just("leave"), st.integers(0, 9)),
         st.tuples(st.just("crash"), st.integers(0, 9)),
         st.tuples(st.just("join")),
     ),
@@ -323,15 +371,24 @@ HISTORY = st.lists(
 )
 
 
+OPEN, END, SEEN = ("trigger", 0), ("end", 400), ("look", None, None)
+JOINED = [OPEN, END, END, SEEN, ("look", None, "join"), SEEN, ("move", 0, "ended")]
+RETURNED = [SEEN, ("leave", 0), END, END, SEEN, END, ("look", None, "all_return")]
+
+
+@example(JOINED, 0.0, 0)
+@example(RETURNED, 0.0, 0)
 @settings(max_examples=300, deadline=None)
 @given(HISTORY, st.sampled_from([0.0, 100.0]), st.integers(0, 3))
 def test_any_history_is_told_once(history: list[Any], list_lag: float, before: int) -> None:
     """Over random runs, pauses, faults, crashes and lagging lists, every watcher, also one that
-    joins the others late, hears of each end that came after its first look, exactly once."""
+    joins or comes back while a look is under way, hears of each end that came after its first
+    look, exactly once."""
     world = World(list_lag, before)
     for what, *how in history:
         getattr(world, what)(*how)
     world.service.turn(list_lag + 1)
+    world.all_return()
     world.look(None)
     world.look(None)  # the first one of who has joined last
     ends = {run.id for run in world.service.runs if run.state == "ended"}
@@ -363,7 +420,7 @@ def run_of(run_id: int, **fields: Any) -> TestRun:
 
 LOOK = Look(
     listed={},
-    reach=0,
+    since=0,
     ended={
         each.id: each
         for each in (
