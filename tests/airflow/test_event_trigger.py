@@ -16,6 +16,7 @@ import pytest
 from empirical_provider import EmpiricalClient, InvalidRequestError, TestRunRequest
 from empirical_provider.airflow import triggers, watching
 from empirical_provider.airflow.remembering import Memory
+from empirical_provider.ended_runs import Cursor
 from tests.airflow.standins import AIRFLOW
 
 if TYPE_CHECKING:
@@ -352,6 +353,32 @@ def test_a_watcher_that_comes_back_during_a_look_is_told_all(
 
 
 @shares
+def test_watchers_of_one_asset_remember_apart(empirical: Emulator, end: Callable[..., int]) -> None:
+    """A watcher that was away is told what only its own filter lets pass, although another one of
+    the same asset has gone on meanwhile."""
+    store = Store()
+
+    async def scene() -> None:
+        async with triggerer() as one:
+            for outcome in ("passed", "failed"):
+                await one.start(watch(outcome=outcome), store)
+            await looked(empirical, 6)
+        ids = [end(outcome="failed"), end()]
+        async with triggerer() as one:
+            await one.start(watch(outcome="passed"), store)
+            await until(lambda: one.told(0) == ids[1:], "one has heard")
+            before = dict(store.values)
+            one.confirm()
+            await until(lambda: store.values != before, "saved")
+        async with triggerer() as one:
+            await one.start(watch(outcome="failed"), store)
+            await looked(empirical, 3)
+            assert one.told(0) == ids[:1]
+
+    played(scene())
+
+
+@shares
 def test_trouble_ends_nothing(empirical: Emulator, end: Callable[..., int], api_key: str) -> None:
     """An outage, a refused key, a store that is away: watching goes on, and nothing is lost."""
     store = Store()
@@ -428,5 +455,9 @@ def test_a_saved_value_that_is_no_cursor_counts_for_nothing(end: Callable[..., i
     """What a person has written over the cursor makes it begin anew, without a flood."""
     end()
     store = Store()
-    store.values["empirical_test_runs__empirical_default"] = json.dumps({"floor": "x"})
-    assert played(Memory("empirical_default", {}, store).recall()) is None
+    memory = Memory("empirical_default", {}, store)
+    assert played(memory.save(Cursor(floor=1)))
+    assert played(memory.recall()) == Cursor(floor=1)
+    [key] = store.values
+    store.values[key] = json.dumps({"floor": "x"})
+    assert played(memory.recall()) is None
