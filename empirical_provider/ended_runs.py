@@ -179,11 +179,12 @@ def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
             continue
         try:
             found: TestRun = yield endpoints.get_test_run(run_id)
-        except NotFoundError:
-            gone.add(run_id)
         except (AuthenticationError, NotSentError, RateLimitedError):
             raise
         except EmpiricalError as error:
+            if isinstance(error, NotFoundError) and run is None:  # nor does the list show it
+                gone.add(run_id)
+                continue
             failures += error.may_pass  # else it tells of this run alone
             if is_first:  # nothing may look new later that has ended by now
                 raise

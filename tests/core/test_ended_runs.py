@@ -90,6 +90,18 @@ def test_a_deleted_run_is_asked_for_once(empirical: Emulator, ask: Twin) -> None
     assert cursor.after(look).open == frozenset()
 
 
+def test_a_run_that_is_in_the_list_is_not_gone(empirical: Emulator, ask: Twin) -> None:
+    """The end of a run is told after one 404 from a service whose list has just shown the run."""
+    run_id = trigger(empirical, ask)
+    cursor = Cursor.start(ask.look_for_ended_runs([None]))
+    empirical.set_state(run_id, "ended")
+    empirical.fault("get_test_run", "status", status=404)
+    look = ask.look_for_ended_runs([cursor])
+    assert cursor.news(look) == []
+    cursor = cursor.after(look)
+    assert [run.id for run in cursor.news(ask.look_for_ended_runs([cursor]))] == [run_id]
+
+
 def _without(names: set[str], answer: Any) -> Any:
     """Take fields out of the items of a list."""
     items = answer["data"]["test_runs"]["items"]
