@@ -8,6 +8,7 @@ told; it is small plain data, and each watcher keeps its own. One look can serve
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,7 +39,7 @@ _OVERLAP = timedelta(minutes=5)
 documentation tells neither how the list is ordered nor when a run is in it."""
 
 _ENOUGH = 3
-"""Runs that cannot be read which end a look: the service is in trouble."""
+"""Runs in a row that cannot be read which end a look: the service is in trouble."""
 
 _MOST_PAGES = 1000
 """Pages of 100 runs that are read in one look; a list with more since the last one has no end."""
@@ -170,13 +171,36 @@ def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
     known = [each for each in cursors if each is not None]
     is_first = len(known) < len(cursors)
     listed, since = yield from _read_list(known, is_first)
-    ended: dict[int, TestRun] = {}
+    to_read = [
+        run_id
+        for run_id in {*listed, *_open(known)}
+        if _is_worth_reading(run_id, listed.get(run_id), known, is_first)
+    ]
+    read, gone = yield from _read_alone(to_read, listed, all_or_none=not known)
+    stateless = {run_id for run_id, run in listed.items() if not run.state.is_known}
+    return Look(
+        listed=listed,
+        since=since,
+        ended={run_id: run for run_id, run in read.items() if run.state.is_terminal},
+        gone=gone,
+        begins=is_first and stateless <= read.keys(),  # nothing looks new later that is past now
+    )
+
+
+def _read_alone(
+    run_ids: list[int], listed: Mapping[int, TestRun], *, all_or_none: bool
+) -> Generator[Call[Any], Any, tuple[dict[int, TestRun], frozenset[int]]]:
+    """Read runs as long as the service is well, and say which of them are gone.
+
+    In no order: where some fail each time, those that come after them are kept back in one look,
+    but not in all.
+    """
+    random.shuffle(run_ids)
+    read: dict[int, TestRun] = {}
     gone: set[int] = set()
     failures = 0
-    for run_id in sorted({*listed, *_open(known)}):
+    for run_id in run_ids:
         run = listed.get(run_id)
-        if not _is_worth_reading(run_id, run, known, is_first):
-            continue
         try:
             found: TestRun = yield endpoints.get_test_run(run_id)
         except (AuthenticationError, NotSentError, RateLimitedError):
@@ -185,16 +209,16 @@ def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
             if isinstance(error, NotFoundError) and run is None:  # nor does the list show it
                 gone.add(run_id)
                 continue
-            failures += error.may_pass  # else it tells of this run alone
-            if is_first:  # nothing may look new later that has ended by now
+            if all_or_none:  # nobody could go by the rest
                 raise
             log.warning("%s It is looked at again.", error)
+            failures = failures + 1 if error.may_pass else 0  # else it tells of this run alone
             if failures >= _ENOUGH:
                 break
         else:
-            if found.state.is_terminal:
-                ended[run_id] = _filled(found, run)
-    return Look(listed=listed, since=since, ended=ended, gone=frozenset(gone), begins=is_first)
+            failures = 0
+            read[run_id] = _filled(found, run)
+    return read, frozenset(gone)
 
 
 def _is_worth_reading(

@@ -26,7 +26,7 @@ from empirical_provider.receiving import Answer
 from tests.core.simulation import FAULTS, SETTINGS, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from empirical_provider.emulator import Emulator
     from empirical_provider.endpoints import Call
@@ -36,9 +36,17 @@ BODY = {"environment": "staging"}
 
 
 def look_at(
-    service: Service, cursors: Sequence[Cursor | None] = (None,), fault: str | None = None
+    service: Service,
+    cursors: Sequence[Cursor | None] = (None,),
+    fault: str | None = None,
+    bad: Container[int | None] = (),
 ) -> Look:
-    return drive(_steps(tuple(cursors)), lambda call: service.perform(call, fault))
+    """Take a look, with a fault of all requests or of those about bad runs."""
+
+    def perform(call: Call[Any]) -> Any:
+        return service.perform(call, "500 before" if call.run_id in bad else fault)
+
+    return drive(_steps(tuple(cursors)), perform)
 
 
 def trigger(empirical: Emulator, ask: Twin, outcome: str = "stuck") -> int:
@@ -214,6 +222,81 @@ def test_runs_that_are_never_readable_keep_nobody_else_back() -> None:
     assert cursor.after(look).open == {run.id for run in runs[:-1]}
 
 
+def seen_and_ended(service: Service, cursor: Cursor, count: int) -> tuple[list[int], Cursor]:
+    """Have runs that somebody has seen going on, and that have ended since."""
+    ids = [service.state.trigger(dict(BODY)).id for _ in range(count)]
+    cursor = cursor.after(look_at(service, [cursor]))
+    for run_id in ids:
+        service.state.force(run_id, "ended")
+    return ids, cursor
+
+
+def test_runs_that_fail_each_time_keep_nobody_else_back() -> None:
+    """Ends of older runs and of newer ones are told within some looks, although five runs between
+    them answer 500 each time; and those are told as soon as they answer."""
+    service = Service()
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 9)
+    bad, told = ids[1:6], []
+    for _ in range(100):  # one of them has an even chance in each
+        look = look_at(service, [cursor], bad=bad)
+        told += [run.id for run in cursor.news(look)]
+        cursor = cursor.after(look)
+    assert sorted([*told, *bad]) == ids
+    assert [run.id for run in cursor.news(look_at(service, [cursor]))] == bad
+
+
+def test_failures_between_successes_do_not_end_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that answers now and then is asked for all: only failures in a row tell of it."""
+    monkeypatch.setattr("random.shuffle", list.sort)
+    service = Service()
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 10)
+    news = cursor.news(look_at(service, [cursor], bad=ids[::2]))
+    assert [run.id for run in news] == ids[1::2]
+
+
+def test_a_service_in_trouble_is_left_alone(empirical: Emulator, ask: Twin) -> None:
+    """Where no run can be read three of ten are tried; the next look makes up for it."""
+    ids = [trigger(empirical, ask) for _ in range(10)]
+    cursor = Cursor.start(ask.look_for_ended_runs([None]))
+    for run_id in ids:
+        empirical.set_state(run_id, "ended")
+    empirical.fault("get_test_run", "status", status=500, times=3)
+    began = len(empirical.requests)
+    assert cursor.news(ask.look_for_ended_runs([cursor])) == []
+    assert sum(each.endpoint == "get_test_run" for each in empirical.requests[began:]) == 3
+    assert [run.id for run in cursor.news(ask.look_for_ended_runs([cursor]))] == ids
+
+
+def test_who_begins_is_not_kept_back_by_others_runs() -> None:
+    """A watcher begins with a look in which runs fail that only the others wait for, and these hear
+    what it has for them."""
+    service = Service()
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 3)
+    look = look_at(service, [cursor, None], bad=ids[:2])
+    assert [run.id for run in cursor.news(look)] == ids[2:]
+    assert look.serves(None)
+    assert Cursor.start(look).news(look_at(service, [cursor, None])) == []
+
+
+def test_who_cannot_begin_yet_keeps_nobody_back() -> None:
+    """Where the list tells no states and an old run cannot be read, a new watcher waits, and the
+    others hear their news even so."""
+    service = Service()
+    old = service.state.trigger(dict(BODY)).id
+    service.state.force(old, "ended")
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 1)
+
+    def perform(call: Call[Any]) -> Any:
+        if call.path == "/api/test-runs":
+            return call.read(_without({"state"}, service._result(call)))
+        return service.perform(call, "500 before" if call.run_id == old else None)
+
+    look = drive(_steps((cursor, None)), perform)
+    assert [run.id for run in cursor.news(look)] == ids
+    assert not look.serves(None)
+    assert look_at(service, [cursor, None]).serves(None)
+
+
 def test_a_list_without_end_is_an_error() -> None:
     """A service that shows the same full page for ever is not read for ever."""
     service = Service()
@@ -318,6 +401,7 @@ class World:
 
     def __init__(self, list_lag: float, before: int) -> None:
         self.service = Service(list_lag=list_lag)
+        self.bad: set[int] = set()
         self.watchers = [Watcher(), Watcher()]
         for _ in range(before):
             self.end(400)
@@ -342,6 +426,14 @@ class World:
     def crash(self, which: int) -> None:
         self.watchers[which % len(self.watchers)].crash()
 
+    def spoil(self, which: int) -> None:
+        """Let a run fail whenever it is read, until all are mended."""
+        if self.service.runs:
+            self.bad.add(self.service.runs[which % len(self.service.runs)].id)
+
+    def mend(self) -> None:
+        self.bad.clear()
+
     def leave(self, which: int) -> None:
         self.watchers[which % len(self.watchers)].is_away = True
 
@@ -355,7 +447,7 @@ class World:
         everything = look_at(self.service).listed.values()
         past = {run.id for run in everything if run.state.is_terminal}
         try:
-            seen = look_at(self.service, cursors, fault)
+            seen = look_at(self.service, cursors, fault, self.bad)
         except EmpiricalError:
             return
         if meanwhile is not None:
@@ -376,6 +468,8 @@ HISTORY = st.lists(
             st.sampled_from([None, "join", "all_return"]),
         ),
         st.tuples(st.just("leave"), st.integers(0, 9)),
+        st.tuples(st.just("spoil"), st.integers(0, 9)),
+        st.tuples(st.just("mend")),
         st.tuples(st.just("crash"), st.integers(0, 9)),
         st.tuples(st.just("join")),
     ),
@@ -401,6 +495,7 @@ def test_any_history_is_told_once(history: list[Any], list_lag: float, before: i
         getattr(world, what)(*how)
     world.service.turn(list_lag + 1)
     world.all_return()
+    world.mend()
     world.look(None)
     world.look(None)  # the first one of who has joined last
     ends = {run.id for run in world.service.runs if run.state == "ended"}
