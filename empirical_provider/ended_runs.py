@@ -8,6 +8,7 @@ told; it is small plain data, and each watcher keeps its own. One look can serve
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,7 +39,7 @@ _OVERLAP = timedelta(minutes=5)
 documentation tells neither how the list is ordered nor when a run is in it."""
 
 _ENOUGH = 3
-"""Runs that cannot be read which end a look: the service is in trouble."""
+"""Runs in a row that cannot be read which end a look: the service is in trouble."""
 
 _MOST_PAGES = 1000
 """Pages of 100 runs that are read in one look; a list with more since the last one has no end."""
@@ -50,15 +51,25 @@ class Look:
 
     Args:
         listed: The runs of the list, by id, as far as it was read.
-        reach: Lowest id down to which the list was read; 0: it was read to its end.
+        since: All that the list holds above this id are in ``listed``.
         ended: Those that have ended, by id, each with its tests.
         gone: Ids of those that the service does not know any more.
+        begins: Whether one can begin with it, having been told nothing yet.
     """
 
     listed: Mapping[int, TestRun]
-    reach: int
+    since: int
     ended: Mapping[int, TestRun]
     gone: frozenset[int] = frozenset()
+    begins: bool = False
+
+    def serves(self, cursor: Cursor | None) -> bool:
+        """Say whether it shows all that a watcher with this cursor has to be told.
+
+        One that was taken for others may not: then their runs are all that it shows, and who went
+        by it would jump over the rest, or take what is past for new.
+        """
+        return self.begins if cursor is None else self.since <= cursor.floor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +90,7 @@ class Cursor:
     def start(cls, look: Look) -> Cursor:
         """Return the cursor of who begins with a look: what has ended by then is past."""
         ended = {run_id for run_id, run in look.listed.items() if run.state.is_terminal}
-        begin = cls(floor=max(0, look.reach - 1), told=frozenset(ended))
+        begin = cls(floor=look.since, told=frozenset(ended))
         return begin.after(look)
 
     @classmethod
@@ -159,31 +170,55 @@ def _with_urls(client: EmpiricalClient | AsyncEmpiricalClient, look: Look) -> Lo
 def _steps(cursors: Sequence[Cursor | None]) -> Generator[Call[Any], Any, Look]:
     known = [each for each in cursors if each is not None]
     is_first = len(known) < len(cursors)
-    listed, reach = yield from _read_list(known, is_first)
-    ended: dict[int, TestRun] = {}
+    listed, since = yield from _read_list(known, is_first)
+    to_read = [
+        run_id
+        for run_id in {*listed, *_open(known)}
+        if _is_worth_reading(run_id, listed.get(run_id), known, is_first)
+    ]
+    read, gone = yield from _read_alone(to_read, listed, all_or_none=not known)
+    stateless = {run_id for run_id, run in listed.items() if not run.state.is_known}
+    return Look(
+        listed=listed,
+        since=since,
+        ended={run_id: run for run_id, run in read.items() if run.state.is_terminal},
+        gone=gone,
+        begins=is_first and stateless <= read.keys(),  # nothing looks new later that is past now
+    )
+
+
+def _read_alone(
+    run_ids: list[int], listed: Mapping[int, TestRun], *, all_or_none: bool
+) -> Generator[Call[Any], Any, tuple[dict[int, TestRun], frozenset[int]]]:
+    """Read runs as long as the service is well, and say which of them are gone.
+
+    In no order: where some fail each time, those that come after them are kept back in one look,
+    but not in all.
+    """
+    random.shuffle(run_ids)
+    read: dict[int, TestRun] = {}
     gone: set[int] = set()
     failures = 0
-    for run_id in sorted({*listed, *_open(known)}):
+    for run_id in run_ids:
         run = listed.get(run_id)
-        if not _is_worth_reading(run_id, run, known, is_first):
-            continue
         try:
             found: TestRun = yield endpoints.get_test_run(run_id)
-        except NotFoundError:
-            gone.add(run_id)
         except (AuthenticationError, NotSentError, RateLimitedError):
             raise
         except EmpiricalError as error:
-            failures += error.may_pass  # else it tells of this run alone
-            if is_first:  # nothing may look new later that has ended by now
+            if isinstance(error, NotFoundError) and run is None:  # nor does the list show it
+                gone.add(run_id)
+                continue
+            if all_or_none:  # nobody could go by the rest
                 raise
             log.warning("%s It is looked at again.", error)
+            failures = failures + 1 if error.may_pass else 0  # else it tells of this run alone
             if failures >= _ENOUGH:
                 break
         else:
-            if found.state.is_terminal:
-                ended[run_id] = _filled(found, run)
-    return Look(listed=listed, reach=reach, ended=ended, gone=frozenset(gone))
+            failures = 0
+            read[run_id] = _filled(found, run)
+    return read, frozenset(gone)
 
 
 def _is_worth_reading(
@@ -213,17 +248,18 @@ def _filled(run: TestRun, listed: TestRun | None) -> TestRun:
 def _read_list(
     known: Sequence[Cursor], is_first: bool
 ) -> Generator[Call[Any], Any, tuple[dict[int, TestRun], int]]:
-    """Read the list as far back as the cursors ask, or one page; and say how far that is."""
+    """Read the list as far back as the cursors ask, or one page; and say since when that is."""
     floor = min((each.floor for each in known), default=None)
-    wanted = _Wanted(0 if floor is None or is_first else floor, _open(known))
+    since = 0 if floor is None or is_first else floor
+    wanted = _Wanted(since, _open(known))
     listed: dict[int, TestRun] = {}
     for number in range(1, _MOST_PAGES + 1):
         page: endpoints.Sighting = yield endpoints.look_at_runs(number, wanted)
         listed.update(page.runs)
         if not page.more or not page.oldest:
-            return listed, 0
+            return listed, since
         if floor is None or page.oldest <= floor:
-            return listed, page.oldest
+            return listed, max(since, page.oldest - 1)
     raise UnreadableAnswerError(f"The list of test runs has no end in {_MOST_PAGES} pages.")
 
 

@@ -31,14 +31,14 @@ class Memory:
 
     Args:
         conn_id: Id of the connection that it watches.
-        arguments: All arguments of its trigger: they tell it from others where no asset does.
+        arguments: All arguments of its trigger: they tell it from the others, of one asset even.
+            One who shared another's value would miss what the other's filter has let go by.
         store: The state store of its assets, where the host has one (Airflow 3.3).
     """
 
     def __init__(self, conn_id: str, arguments: Mapping[str, Any], store: Any) -> None:
-        self._key = f"{_PREFIX}__{conn_id}"
         told = json.dumps(arguments, sort_keys=True).encode()
-        self._variable = f"{self._key}__{hashlib.sha256(told).hexdigest()[:12]}"
+        self._name = f"{_PREFIX}__{conn_id}__{hashlib.sha256(told).hexdigest()[:12]}"
         self._store = store
 
     async def recall(self) -> Cursor | None:
@@ -70,25 +70,23 @@ class Memory:
 
     @property
     def _place(self) -> str:
-        return f"Variable {self._variable}" if self._store is None else f"Asset state {self._key}"
+        return f"{'Variable' if self._store is None else 'Asset state'} {self._name}"
 
     async def _read(self) -> Any:
         if self._store is not None:
             try:
-                return await self._store.aget(self._key)
+                return await self._store.aget(self._name)
             except ValueError:  # one trigger serves several assets, and the store is that of one
                 self._store = None
         variable = find("airflow.sdk:Variable")
-        return await in_async(
-            lambda: variable.get(self._variable, default=None, deserialize_json=True)
-        )
+        return await in_async(lambda: variable.get(self._name, default=None, deserialize_json=True))
 
     async def _write(self, cursor: dict[str, Any]) -> None:
         if self._store is not None:
-            await self._store.aset(self._key, cursor)
+            await self._store.aset(self._name, cursor)
             return
         variable = find("airflow.sdk:Variable")
         about = "What the watchers of Empirical test runs have been told of."
         await in_async(
-            lambda: variable.set(self._variable, cursor, description=about, serialize_json=True)
+            lambda: variable.set(self._name, cursor, description=about, serialize_json=True)
         )

@@ -51,7 +51,12 @@ class Watcher:
         self.cursor = await self._memory.recall()
 
     def hear(self, number: int, look: Look) -> Iterator[Verdict]:
-        """Give what a look has to tell; at the end of that, it has been told."""
+        """Give what a look has to tell; at the end of that, it has been told.
+
+        Airflow hands it looks from before it has joined the others, too.
+        """
+        if not look.serves(self.cursor):
+            return
         verdicts, after = self._wanted.tell(self.cursor, look)
         yield from verdicts
         self._unsaved[number] = self.cursor = after

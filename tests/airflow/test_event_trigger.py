@@ -16,10 +16,11 @@ import pytest
 from empirical_provider import EmpiricalClient, InvalidRequestError, TestRunRequest
 from empirical_provider.airflow import triggers, watching
 from empirical_provider.airflow.remembering import Memory
+from empirical_provider.ended_runs import Cursor
 from tests.airflow.standins import AIRFLOW
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger
     from empirical_provider.emulator import Emulator
@@ -280,6 +281,103 @@ def test_a_watcher_that_comes_late_goes_on_where_it_was(
     played(scene())
 
 
+@pytest.fixture
+def hours_ago(empirical: Emulator) -> Iterator[Callable[[int], None]]:
+    """Return a function that sets the service's clock back by hours."""
+    yield lambda hours: empirical.behave(clock_skew=-3600 * hours)
+    empirical.behave(clock_skew=0)
+
+
+async def join_while_a_look_is_under_way(empirical: Emulator, one: Triggerer, store: Store) -> int:
+    """Start a watcher while the service thinks about a list that others have asked for."""
+    empirical.fault("list_test_runs", "delay", delay=1.0, times=None)
+    await looked(empirical, 1)
+    empirical.clear_faults()  # but for the one that it thinks about
+    return await one.start(watch(), store)
+
+
+@shares
+def test_a_watcher_that_joins_during_a_look_is_told_nothing_past(
+    empirical: Emulator, end: Callable[..., int], hours_ago: Callable[[int], None]
+) -> None:
+    """A look that was taken for the others makes no news of what has ended long ago."""
+    hours_ago(2)
+    for _ in range(20):
+        end()
+    hours_ago(1)
+    end()
+    stores = [Store(), Store()]
+
+    async def scene() -> None:
+        async with triggerer() as one:
+            await one.start(watch(), stores[0])
+            await until(lambda: stores[0].values, "the first look")
+            await join_while_a_look_is_under_way(empirical, one, stores[1])
+            await until(lambda: stores[1].values, "the other's first look")
+            run_id = end()
+            await until(lambda: run_id in one.told(1), "the event")
+            assert one.told(0) == one.told(1) == [run_id]
+
+    played(scene())
+
+
+@shares
+def test_a_watcher_that_comes_back_during_a_look_is_told_all(
+    empirical: Emulator, end: Callable[..., int], hours_ago: Callable[[int], None]
+) -> None:
+    """A look that was taken for the others does not move it past what has ended meanwhile."""
+    hours_ago(4)
+    end()
+    stores = [Store(), Store()]
+
+    async def scene() -> None:
+        async with triggerer() as one:
+            for store in stores:
+                await one.start(watch(), store)
+            await until(lambda: all(store.values for store in stores), "the first look")
+        hours_ago(3)
+        ids = [end() for _ in range(5)]
+        hours_ago(2)
+        ids.append(end())
+        async with triggerer() as one:
+            await one.start(watch(), stores[0])
+            await until(lambda: one.told(0) == ids, "one has heard")
+            await join_while_a_look_is_under_way(empirical, one, stores[1])
+            hours_ago(1)
+            ids.append(end())
+            await until(lambda: ids[-1] in one.told(1), "the other has heard")
+            await looked(empirical)
+            assert one.told(0) == one.told(1) == ids
+
+    played(scene())
+
+
+@shares
+def test_watchers_of_one_asset_remember_apart(empirical: Emulator, end: Callable[..., int]) -> None:
+    """A watcher that was away is told what only its own filter lets pass, although another one of
+    the same asset has gone on meanwhile."""
+    store = Store()
+
+    async def scene() -> None:
+        async with triggerer() as one:
+            for outcome in ("passed", "failed"):
+                await one.start(watch(outcome=outcome), store)
+            await looked(empirical, 6)
+        ids = [end(outcome="failed"), end()]
+        async with triggerer() as one:
+            await one.start(watch(outcome="passed"), store)
+            await until(lambda: one.told(0) == ids[1:], "one has heard")
+            before = dict(store.values)
+            one.confirm()
+            await until(lambda: store.values != before, "saved")
+        async with triggerer() as one:
+            await one.start(watch(outcome="failed"), store)
+            await looked(empirical, 3)
+            assert one.told(0) == ids[:1]
+
+    played(scene())
+
+
 @shares
 def test_trouble_ends_nothing(empirical: Emulator, end: Callable[..., int], api_key: str) -> None:
     """An outage, a refused key, a store that is away: watching goes on, and nothing is lost."""
@@ -357,5 +455,9 @@ def test_a_saved_value_that_is_no_cursor_counts_for_nothing(end: Callable[..., i
     """What a person has written over the cursor makes it begin anew, without a flood."""
     end()
     store = Store()
-    store.values["empirical_test_runs__empirical_default"] = json.dumps({"floor": "x"})
-    assert played(Memory("empirical_default", {}, store).recall()) is None
+    memory = Memory("empirical_default", {}, store)
+    assert played(memory.save(Cursor(floor=1)))
+    assert played(memory.recall()) == Cursor(floor=1)
+    [key] = store.values
+    store.values[key] = json.dumps({"floor": "x"})
+    assert played(memory.recall()) is None

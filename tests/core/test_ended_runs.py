@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from empirical_provider import (
@@ -26,7 +26,7 @@ from empirical_provider.receiving import Answer
 from tests.core.simulation import FAULTS, SETTINGS, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from empirical_provider.emulator import Emulator
     from empirical_provider.endpoints import Call
@@ -36,9 +36,17 @@ BODY = {"environment": "staging"}
 
 
 def look_at(
-    service: Service, cursors: Sequence[Cursor | None] = (None,), fault: str | None = None
+    service: Service,
+    cursors: Sequence[Cursor | None] = (None,),
+    fault: str | None = None,
+    bad: Container[int | None] = (),
 ) -> Look:
-    return drive(_steps(tuple(cursors)), lambda call: service.perform(call, fault))
+    """Take a look, with a fault of all requests or of those about bad runs."""
+
+    def perform(call: Call[Any]) -> Any:
+        return service.perform(call, "500 before" if call.run_id in bad else fault)
+
+    return drive(_steps(tuple(cursors)), perform)
 
 
 def trigger(empirical: Emulator, ask: Twin, outcome: str = "stuck") -> int:
@@ -88,6 +96,18 @@ def test_a_deleted_run_is_asked_for_once(empirical: Emulator, ask: Twin) -> None
     look = ask.look_for_ended_runs([cursor])
     assert (cursor.news(look), look.gone) == ([], frozenset({run_id}))
     assert cursor.after(look).open == frozenset()
+
+
+def test_a_run_that_is_in_the_list_is_not_gone(empirical: Emulator, ask: Twin) -> None:
+    """The end of a run is told after one 404 from a service whose list has just shown the run."""
+    run_id = trigger(empirical, ask)
+    cursor = Cursor.start(ask.look_for_ended_runs([None]))
+    empirical.set_state(run_id, "ended")
+    empirical.fault("get_test_run", "status", status=404)
+    look = ask.look_for_ended_runs([cursor])
+    assert cursor.news(look) == []
+    cursor = cursor.after(look)
+    assert [run.id for run in cursor.news(ask.look_for_ended_runs([cursor]))] == [run_id]
 
 
 def _without(names: set[str], answer: Any) -> Any:
@@ -202,6 +222,81 @@ def test_runs_that_are_never_readable_keep_nobody_else_back() -> None:
     assert cursor.after(look).open == {run.id for run in runs[:-1]}
 
 
+def seen_and_ended(service: Service, cursor: Cursor, count: int) -> tuple[list[int], Cursor]:
+    """Have runs that somebody has seen going on, and that have ended since."""
+    ids = [service.state.trigger(dict(BODY)).id for _ in range(count)]
+    cursor = cursor.after(look_at(service, [cursor]))
+    for run_id in ids:
+        service.state.force(run_id, "ended")
+    return ids, cursor
+
+
+def test_runs_that_fail_each_time_keep_nobody_else_back() -> None:
+    """Ends of older runs and of newer ones are told within some looks, although five runs between
+    them answer 500 each time; and those are told as soon as they answer."""
+    service = Service()
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 9)
+    bad, told = ids[1:6], []
+    for _ in range(100):  # one of them has an even chance in each
+        look = look_at(service, [cursor], bad=bad)
+        told += [run.id for run in cursor.news(look)]
+        cursor = cursor.after(look)
+    assert sorted([*told, *bad]) == ids
+    assert [run.id for run in cursor.news(look_at(service, [cursor]))] == bad
+
+
+def test_failures_between_successes_do_not_end_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that answers now and then is asked for all: only failures in a row tell of it."""
+    monkeypatch.setattr("random.shuffle", list.sort)
+    service = Service()
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 10)
+    news = cursor.news(look_at(service, [cursor], bad=ids[::2]))
+    assert [run.id for run in news] == ids[1::2]
+
+
+def test_a_service_in_trouble_is_left_alone(empirical: Emulator, ask: Twin) -> None:
+    """Where no run can be read three of ten are tried; the next look makes up for it."""
+    ids = [trigger(empirical, ask) for _ in range(10)]
+    cursor = Cursor.start(ask.look_for_ended_runs([None]))
+    for run_id in ids:
+        empirical.set_state(run_id, "ended")
+    empirical.fault("get_test_run", "status", status=500, times=3)
+    began = len(empirical.requests)
+    assert cursor.news(ask.look_for_ended_runs([cursor])) == []
+    assert sum(each.endpoint == "get_test_run" for each in empirical.requests[began:]) == 3
+    assert [run.id for run in cursor.news(ask.look_for_ended_runs([cursor]))] == ids
+
+
+def test_who_begins_is_not_kept_back_by_others_runs() -> None:
+    """A watcher begins with a look in which runs fail that only the others wait for, and these hear
+    what it has for them."""
+    service = Service()
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 3)
+    look = look_at(service, [cursor, None], bad=ids[:2])
+    assert [run.id for run in cursor.news(look)] == ids[2:]
+    assert look.serves(None)
+    assert Cursor.start(look).news(look_at(service, [cursor, None])) == []
+
+
+def test_who_cannot_begin_yet_keeps_nobody_back() -> None:
+    """Where the list tells no states and an old run cannot be read, a new watcher waits, and the
+    others hear their news even so."""
+    service = Service()
+    old = service.state.trigger(dict(BODY)).id
+    service.state.force(old, "ended")
+    ids, cursor = seen_and_ended(service, Cursor.start(look_at(service)), 1)
+
+    def perform(call: Call[Any]) -> Any:
+        if call.path == "/api/test-runs":
+            return call.read(_without({"state"}, service._result(call)))
+        return service.perform(call, "500 before" if call.run_id == old else None)
+
+    look = drive(_steps((cursor, None)), perform)
+    assert [run.id for run in cursor.news(look)] == ids
+    assert not look.serves(None)
+    assert look_at(service, [cursor, None]).serves(None)
+
+
 def test_a_list_without_end_is_an_error() -> None:
     """A service that shows the same full page for ever is not read for ever."""
     service = Service()
@@ -219,7 +314,7 @@ def test_a_list_without_end_is_an_error() -> None:
 def test_the_first_day_of_the_calendar_is_a_day() -> None:
     """Moments next to which there is no earlier one settle nothing, and harm nothing."""
     first = run_of(1, created_at="0001-01-01T00:00:00Z")
-    look = Look(listed={1: first}, reach=0, ended={})
+    look = Look(listed={1: first}, since=0, ended={})
     assert Cursor.start(look).floor == 0
 
 
@@ -237,6 +332,27 @@ def test_what_the_detail_leaves_out_is_taken_from_the_list() -> None:
         return call.read(answer)
 
     assert cursor.news(drive(_steps((cursor,)), perform))[0].environment == "staging"
+
+
+def test_a_look_serves_those_it_was_taken_for() -> None:
+    """A look that does not read back to a watcher's cursor, or leaves out what has ended before, is
+    none for that watcher; one that happens to reach is."""
+    service = Service()
+    early = Cursor.start(look_at(service))
+    for _ in range(5):
+        service.turn(600)
+        service.state.force(service.state.trigger(dict(BODY)).id, "ended")
+    late = Cursor.start(look_at(service))
+    assert early.floor < late.floor
+    everybody = (None, early, late)
+    for asked, served in [
+        ([late], [late]),
+        ([early], [early, late]),
+        ([late, early], [early, late]),
+        ([late, None], [None, early, late]),  # its page shows all
+    ]:
+        look = look_at(service, asked)
+        assert [each for each in everybody if look.serves(each)] == served
 
 
 def test_an_old_cursor_reads_on_to_where_it_was() -> None:
@@ -263,14 +379,17 @@ class Watcher:
         self.saved: Any = None
         self.told: list[int] = []
         self.past: set[int] = set()
+        self.is_away = False
 
     def crash(self) -> None:
         self.cursor = None if self.saved is None else Cursor.of(json.loads(self.saved))
 
-    def hear(self, look: Look) -> None:
+    def hear(self, look: Look, past: set[int]) -> None:
+        if not look.serves(self.cursor):
+            return
         if self.cursor is None:
             self.cursor = Cursor.start(look)
-            self.past = {run.id for run in look.listed.values() if run.state.is_terminal}
+            self.past = past
         else:
             self.told += [run.id for run in self.cursor.news(look)]
             self.cursor = self.cursor.after(look)
@@ -282,9 +401,10 @@ class World:
 
     def __init__(self, list_lag: float, before: int) -> None:
         self.service = Service(list_lag=list_lag)
+        self.bad: set[int] = set()
         self.watchers = [Watcher(), Watcher()]
         for _ in range(before):
-            self.service.state.force(self.service.state.trigger(dict(BODY)).id, "ended")
+            self.end(400)
         self.service.turn(list_lag + 1)
 
     def join(self) -> None:
@@ -294,6 +414,10 @@ class World:
         self.service.turn(pause)
         self.service.state.trigger(dict(BODY))
 
+    def end(self, pause: int) -> None:
+        self.service.turn(pause)
+        self.service.state.force(self.service.state.trigger(dict(BODY)).id, "ended")
+
     def move(self, which: int, state: str) -> None:
         going_on = [run for run in self.service.runs if run.state not in {"ended", "error"}]
         if going_on:
@@ -302,20 +426,50 @@ class World:
     def crash(self, which: int) -> None:
         self.watchers[which % len(self.watchers)].crash()
 
-    def look(self, fault: str | None) -> None:
+    def spoil(self, which: int) -> None:
+        """Let a run fail whenever it is read, until all are mended."""
+        if self.service.runs:
+            self.bad.add(self.service.runs[which % len(self.service.runs)].id)
+
+    def mend(self) -> None:
+        self.bad.clear()
+
+    def leave(self, which: int) -> None:
+        self.watchers[which % len(self.watchers)].is_away = True
+
+    def all_return(self) -> None:
+        for each in self.watchers:
+            each.is_away = False
+
+    def look(self, fault: str | None, meanwhile: str | None = None) -> None:
+        """Take a look; before anybody hears of it some may join, or come back."""
+        cursors = [each.cursor for each in self.watchers if not each.is_away]
+        everything = look_at(self.service).listed.values()
+        past = {run.id for run in everything if run.state.is_terminal}
         try:
-            seen = look_at(self.service, [each.cursor for each in self.watchers], fault)
+            seen = look_at(self.service, cursors, fault, self.bad)
         except EmpiricalError:
             return
+        if meanwhile is not None:
+            getattr(self, meanwhile)()
         for each in self.watchers:
-            each.hear(seen)
+            if not each.is_away:
+                each.hear(seen, past)
 
 
 HISTORY = st.lists(
     st.one_of(
         st.tuples(st.just("trigger"), st.integers(0, 400)),
+        st.tuples(st.just("end"), st.just(400)),
         st.tuples(st.just("move"), st.integers(0, 9), st.sampled_from(["started", "ended"])),
-        st.tuples(st.just("look"), st.sampled_from([None, None, None, *FAULTS])),
+        st.tuples(
+            st.just("look"),
+            st.sampled_from([None, None, None, *FAULTS]),
+            st.sampled_from([None, "join", "all_return"]),
+        ),
+        st.tuples(st.just("leave"), st.integers(0, 9)),
+        st.tuples(st.just("spoil"), st.integers(0, 9)),
+        st.tuples(st.just("mend")),
         st.tuples(st.just("crash"), st.integers(0, 9)),
         st.tuples(st.just("join")),
     ),
@@ -323,15 +477,25 @@ HISTORY = st.lists(
 )
 
 
+OPEN, END, SEEN = ("trigger", 0), ("end", 400), ("look", None, None)
+JOINED = [OPEN, END, END, SEEN, ("look", None, "join"), SEEN, ("move", 0, "ended")]
+RETURNED = [SEEN, ("leave", 0), END, END, SEEN, END, ("look", None, "all_return")]
+
+
+@example(JOINED, 0.0, 0)
+@example(RETURNED, 0.0, 0)
 @settings(max_examples=300, deadline=None)
 @given(HISTORY, st.sampled_from([0.0, 100.0]), st.integers(0, 3))
 def test_any_history_is_told_once(history: list[Any], list_lag: float, before: int) -> None:
     """Over random runs, pauses, faults, crashes and lagging lists, every watcher, also one that
-    joins the others late, hears of each end that came after its first look, exactly once."""
+    joins or comes back while a look is under way, hears of each end that came after its first
+    look, exactly once."""
     world = World(list_lag, before)
     for what, *how in history:
         getattr(world, what)(*how)
     world.service.turn(list_lag + 1)
+    world.all_return()
+    world.mend()
     world.look(None)
     world.look(None)  # the first one of who has joined last
     ends = {run.id for run in world.service.runs if run.state == "ended"}
@@ -363,7 +527,7 @@ def run_of(run_id: int, **fields: Any) -> TestRun:
 
 LOOK = Look(
     listed={},
-    reach=0,
+    since=0,
     ended={
         each.id: each
         for each in (

@@ -161,7 +161,7 @@ def check_result(result: Any, call: Call[Any], body: bytes) -> str:
     assert says_no_secret(repr(result), call)
     repr(result).encode()
     if isinstance(result, Sighting):
-        cursor = Cursor.start(Look(listed=result.runs, reach=result.oldest, ended={}))
+        cursor = Cursor.start(Look(listed=result.runs, since=max(0, result.oldest - 1), ended={}))
         assert Cursor.of(json.loads(json.dumps(cursor.as_dict()))) == cursor
     outcomes = [judged(run, call, body) for run in runs_of(result)]
     return outcomes[0] if call.run_id and outcomes else "read"
