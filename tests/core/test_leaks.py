@@ -265,11 +265,12 @@ def test_a_bad_proxy_is_told_without_its_credentials(
     assert leaks_of(error, ["hush-proxy", api_key]) == []
 
 
-def test_certificates_that_are_not_there_are_told(
-    ask: Twin, api_key: str, monkeypatch: pytest.MonkeyPatch
+def test_certificates_that_are_none_are_told(
+    ask: Twin, api_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the environment says about certificates is checked like an argument, and named."""
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
+    (tmp_path / "authorities.pem").write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authorities.pem"))
     ask.settings["base_url"] = "https://dash.empirical.run"
     error = caught(lambda: ask("list_environments"))
     assert isinstance(error, InvalidRequestError)
