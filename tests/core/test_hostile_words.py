@@ -29,7 +29,7 @@ def read(text: str, **fields: Any) -> TestRun:
         **fields,
     }
     test = {"name": text, "status": "failed", "pw_test_id": text, "nesting": [text, text]}
-    odd = {"name": text, "status": text, "pw_test_id": text}
+    odd = {"name": text, "status": f"not {text}", "pw_test_id": text}
     answer = {
         "data": {
             "test_run": {
