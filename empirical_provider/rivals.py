@@ -35,15 +35,13 @@ def may_tell(run: TestRun) -> bool:
 def winner_of(runs: Iterable[TestRun]) -> tuple[TestRun, TriggerKey, list[TestRun]]:
     """Return the one run of several that all show a key, its key, and its rivals.
 
-    Where none may have a verdict, it is the one with the highest n: the next one gets the next.
+    Where none may have a verdict, it is the last one, that with the highest n: the next one gets
+    the next.
     """
     keyed = [(run, key) for run in runs if (key := TriggerKey.parse(run.trigger_key)) is not None]
     (winner, key), *rivals = sorted(
         keyed,
-        key=lambda each: (
-            0 if may_tell(each[0]) else 1_000 - each[1].n,
-            each[0].id,
-        ),
+        key=lambda each: (0, each[0].id) if may_tell(each[0]) else (1_000 - each[1].n, -each[0].id),
     )
     return winner, key, [run for run, _ in rivals]
 

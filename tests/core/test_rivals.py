@@ -104,6 +104,13 @@ def test_a_run_that_is_being_cancelled_does_not_win() -> None:
     assert winner_of([ending, going])[0] is going
 
 
+def test_of_runs_without_a_verdict_the_last_one_is_taken() -> None:
+    """Of several under one n, too: who has just started one must not get one from before it."""
+    key = str(TriggerKey.of("k", STAGING))
+    before, own = (TestRun(id=n, state=TestRunState.ERROR, trigger_key=key) for n in (2, 3))
+    assert winner_of([own, before])[0] is winner_of([before, own])[0] is own
+
+
 def test_a_run_without_a_state_is_read_before_one_wins() -> None:
     """Where a list tells no states, a run in error must not win over the one in its place."""
     key = str(TriggerKey.of("k", STAGING))

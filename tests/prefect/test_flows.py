@@ -212,7 +212,7 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
         assert answer.stdout.splitlines()[-1].startswith(told)
         newest = empirical.runs[-1]
         assert f"run {newest.id} in {newest.body['environment']} passed" in answer.stdout
-    assert EmpiricalTestJob.load("smoke").tags == ["smoke"]
+    assert EmpiricalTestJob.load("smoke").tags == ["@smoke"]
 
 
 def test_the_served_example(
