@@ -24,6 +24,9 @@ __all__ = ["EmpiricalBranchOperator"]
 
 log = logging.getLogger(__name__)
 
+Before = Sequence[tuple[str, int, str | None]]
+"""The task instances directly before this one: id, map index and state."""
+
 _STARTED = {"success", "failed", "running", "deferred", "up_for_retry", "up_for_reschedule"}
 """States of a task that has begun this time; one that has not keeps the XComs of an earlier one."""
 
@@ -98,8 +101,10 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         ti = context["ti"]
         with final():
             refuse_nothing(self, self._given)
-            run_id = self._chosen_run(ti)
-            expected = self._expected_commit(ti, run_id)
+            asks = self.test_run_id is None or self.expect_commit is True
+            before = list(self._before(ti)) if asks else []  # Airflow is asked for each task
+            run_id = self._chosen_run(ti, before)
+            expected = self._expected_commit(ti, run_id, before)
             with EmpiricalHook(self.empirical_conn_id).get_conn() as client:
                 run = find_commit(client, client.get_test_run(run_id), expected)
         page = f" ({run.url})" if run.url else ""
@@ -116,12 +121,12 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         followed = self.follow_if_failed if verdict.is_closed else self.follow_if_passed
         return [followed] if isinstance(followed, str) else list(followed or ())
 
-    def _chosen_run(self, ti: Any) -> int:
+    def _chosen_run(self, ti: Any, before: Before) -> int:
         if self.test_run_id is not None:
             return as_run_id(self.test_run_id)
         pulled = [
             xcom.pull_from(ti, task_id, index, xcom.TEST_RUN_ID)
-            for task_id, index, state in self._before(ti)
+            for task_id, index, state in before
             if state in _STARTED or (state == "skipped" and self._has_skipped(ti, task_id, index))
         ]
         found = [run_id for run_id in pulled if run_id is not None]
@@ -134,7 +139,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         return as_run_id(found[0])
 
     def _before(self, ti: Any) -> Iterator[tuple[str, int, str | None]]:
-        """Give the task instances directly before this one: id, map index and state.
+        """Give the task instances directly before this one.
 
         Of a task in the same mapped task group it is that of the same index; of any other, all.
         """
@@ -151,7 +156,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         verdict = xcom.pull_from(ti, task_id, index, xcom.VERDICT)
         return isinstance(verdict, Mapping) and verdict.get("decision") == Decision.SKIP
 
-    def _expected_commit(self, ti: Any, run_id: int) -> str | None:
+    def _expected_commit(self, ti: Any, run_id: int, before: Before) -> str | None:
         """Return the commit to expect: a gate that was closed by it must not be opened here.
 
         Verdicts of an earlier time count as well: on the same run they can only ask for more.
@@ -161,7 +166,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         if self.expect_commit is not True:
             return commit_to_expect(self.expect_commit)
         expected = ""
-        for task_id, index, _ in self._before(ti):
+        for task_id, index, _ in before:
             commit = _commit_of(xcom.pull_from(ti, task_id, index, xcom.VERDICT), run_id, task_id)
             shorter, longer = sorted((expected, commit), key=len)
             if not longer.lower().startswith(shorter.lower()):
