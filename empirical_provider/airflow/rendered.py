@@ -72,9 +72,10 @@ def given_fields(task: Any) -> tuple[str, ...]:
     given = []
     for name in task.template_fields:
         value = getattr(task, name, None)
-        members = value.items() if type(value) is dict else ()
-        given += [name] if value is not None else []
-        given += [f"{name}.{member}" for member, each in members if each is not None]
+        if value is not None:
+            given.append(name)
+        if type(value) is dict:
+            given += [f"{name}.{member}" for member, each in value.items() if each is not None]
     return tuple(given)
 
 
