@@ -88,6 +88,7 @@ class Looks:
         self._rest = self._resting = self._in_vain = 0
         self._limited: RateLimitedError | None = None
         self._limited_until = 0.0
+        self._gave_up_at = 0
 
     async def take(self, due: Iterable[Sleeper], others: Iterable[Sleeper]) -> None:
         """Look at the runs of all who are due; tell others, too, what is seen in passing."""
@@ -127,8 +128,11 @@ class Looks:
         self._resting, self._in_vain = self._rest, listing.wanted
 
     async def _one_by_one(self, waiting: Waiting) -> None:
-        """Read runs alone; a service that fails for all of them is not asked for each."""
-        ids = iter(sorted(waiting))
+        """Read runs alone; a service that fails for all of them is not asked for each.
+
+        Where that was a mistake, and it failed for a few of them, those come last the next time.
+        """
+        ids = iter(sorted(waiting, key=lambda run_id: (run_id <= self._gave_up_at, run_id)))
         failures, trouble = 0, None
 
         async def read_on() -> None:
@@ -143,9 +147,9 @@ class Looks:
                     found = error
                     failures = failures + 1 if error.may_pass else 0
                     of_all = error.status in {401, 429}  # 403 may be about this run alone
-                    if failures >= _ENOUGH or of_all:
+                    if trouble is None and (failures >= _ENOUGH or of_all):
                         self._note(error)
-                        trouble = error
+                        trouble, self._gave_up_at = error, run_id
                 for each in waiting[run_id]:
                     each.hear(found)
 

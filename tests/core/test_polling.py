@@ -17,6 +17,7 @@ from empirical_provider import (
     AuthenticationError,
     EmpiricalError,
     RateLimitedError,
+    ServerError,
     TestRunState,
     await_for_test_run,
     endpoints,
@@ -134,6 +135,7 @@ FAULTS = st.lists(
 )
 
 
+@pytest.mark.seconds
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     plans=st.lists(PLANS, min_size=1, max_size=12),
@@ -154,6 +156,7 @@ def test_each_wait_ends_as_it_would_alone(
         assert one == other
 
 
+@pytest.mark.seconds
 def test_a_thousand_waits_ask_for_ten_pages() -> None:
     """A thousand waits take a dozen requests a round, and end within a round of their run."""
     plans = [Plan(0.0, 300.0 + index / 100, "ended", None) for index in range(1000)]
@@ -164,6 +167,7 @@ def test_a_thousand_waits_ask_for_ten_pages() -> None:
     assert asked["get"] <= 1000 + 20
 
 
+@pytest.mark.seconds
 def test_a_list_that_did_not_help_a_few_is_tried_again_for_many() -> None:
     """Waits that begin one after the other come to share rounds, however little lists help then."""
     few = [Plan(0.0, 300.0, "ended", None) for _ in range(4)]
@@ -253,6 +257,31 @@ def test_a_run_that_may_not_be_read_ends_its_own_wait_alone() -> None:
 
     assert played(wait(403)) == ["AuthenticationError", "passed", "passed"]
     assert played(wait(401)) == ["AuthenticationError"] * 3
+
+
+def test_runs_that_cannot_be_read_do_not_hold_up_the_others() -> None:
+    """Three runs that answer 500 for ever cost the other waits one round, and no more."""
+
+    async def wait() -> list[str]:
+        service = Service()
+        runs = [service.state.trigger(STAGING.body()) for _ in range(5)]
+
+        class Broken(Client):
+            async def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> Any:
+                if run_id in {run.id for run in runs[:3]}:
+                    raise ServerError("500", status=500)
+                return await super().get_test_run(run_id, retry_for=retry_for)
+
+        for run in runs:
+            service.state.force(run.id, "ended")
+        client, make = Broken(service), Shared()
+        plans = [ending(client, make, Plan(0, 0, "never", None), run.id) for run in runs]
+        ends = [asyncio.ensure_future(each) for each in plans]
+        done, _ = await asyncio.wait(ends, timeout=100.0)
+        assert done == set(ends[3:])
+        return [end.partition(" ")[0] for end in await asyncio.gather(*ends)]
+
+    assert played(wait()) == ["timed_out"] * 3 + ["passed"] * 2
 
 
 def test_waits_of_one_connection_share_one_client(empirical: Emulator, api_key: str) -> None:
