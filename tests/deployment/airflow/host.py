@@ -23,6 +23,17 @@ AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
 BUSY = "Database error"
 """What Airflow says of an error of its database; the details are in its log only."""
 
+ASKED = 5
+"""Times at most that Airflow's REST API is asked for the same thing while its database is busy."""
+
+PATIENCE = 60
+"""Seconds to wait for a lock of SQLite; a scheduler that has waited in vain ends."""
+
+PATIENCE_OF_SERVER = 3
+"""Seconds that the API server waits for one. It may be its own: it writes who has asked for what
+in its event loop, while another request of its holds the lock and needs that loop to go on. Nobody
+gets an answer until one of them gives up. If that takes long, running tasks are taken for lost."""
+
 DONE = {"success", "failed", "skipped", "upstream_failed"}
 
 HEALTHY_WITHIN = 60.0
@@ -44,9 +55,7 @@ class Deployment:
     ) -> None:
         self._processes = Processes("airflow-deployment")
         self.home = self._processes.home
-        # Airflow's processes keep each other waiting for SQLite, and a scheduler that has waited in
-        # vain ends; 5 s is the default.
-        self.database = database or f"sqlite:///{self.home / 'airflow.db'}?timeout=60"
+        self.database = database or f"sqlite:///{self.home / 'airflow.db'}?timeout={PATIENCE}"
         self._triggerers = triggerers
         self._token = ""
         port = free_port()
@@ -112,7 +121,11 @@ class Deployment:
 
     def _run(self, name: str, *words: str) -> None:
         command: list[str | Path] = [Path(sys.executable).with_name("airflow"), *words]
-        self._processes.start(name, command, self.environment, self.home)
+        environment = dict(self.environment)
+        if name == "api-server":
+            address = self.database.replace(f"={PATIENCE}", f"={PATIENCE_OF_SERVER}")
+            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = address
+        self._processes.start(name, command, environment, self.home)
 
     def healthy(self) -> bool:
         """Say whether all parts are up; fail where a process has ended."""
@@ -152,7 +165,7 @@ class Deployment:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
         )
-        for left in (2, 1, 0):
+        for left in reversed(range(ASKED)):
             try:
                 with urlopen(request, timeout=90) as answer:  # noqa: S310
                     return json.load(answer)

@@ -119,7 +119,7 @@ def test_who_ends_a_gate_that_waits_in_a_worker_cancels_its_run(
     """Marking the running task failed cancels the remote run, once."""
     dag_id = "marked-failed-running"
     until("the worker waits", lambda: service.looks(dag_id) > 0, 150)
-    assert deployment.states(dag_id) == ["running"]
+    assert deployment.states(dag_id) == ["running"], deployment.log(dag_id)
     deployment.set_state(dag_id, "failed")
     until("the run is cancelled", lambda: service.the_run_in(dag_id).state == "cancelled", 30)
     assert deployment.states(dag_id) == ["failed"]
