@@ -65,9 +65,9 @@ test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test
 	@$(parallel) -j2 deployment-airflow deployment-prefect
 	@$(MAKE) --no-print-directory table
 
-test-quick:  ## Lint, types, and all tests on the newest hosts that take no minutes and no deployment
+test-quick:  ## Lint, types, and all tests on the newest hosts that take no seconds and no deployment
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
-	@$(parallel) -j4 $(SUITES) SELECT='not slow'
+	@$(parallel) -j4 $(SUITES) SELECT='not slow and not seconds'
 
 test-matrix:  ## The other versions of Airflow and Prefect, as deployments; then the table of all
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(OTHERS))

@@ -43,6 +43,7 @@ def link_of(run: DagRun, task_id: str, file: Path) -> str:
     return link
 
 
+@pytest.mark.seconds
 def test_the_example_hands_the_run_on(run_dag: Callable[..., DagRun], empirical: Emulator) -> None:
     """The example DAG releases, starts a run with the build's data, and records the run's id."""
     run = run_dag("release_then_test", EXAMPLES)
@@ -73,6 +74,7 @@ def secret_variable(monkeypatch: pytest.MonkeyPatch) -> str:
     return SECRET
 
 
+@pytest.mark.seconds
 def test_every_field_is_templated_and_nothing_leaks(
     run_dag: Callable[..., DagRun],
     empirical: Emulator,
@@ -152,6 +154,7 @@ def leaks(run: DagRun, home: Path, database: Path) -> dict[str, str]:
     return places
 
 
+@pytest.mark.seconds
 def test_errors_are_retried_only_where_no_second_run_can_come_of_it(
     run_dag: Callable[..., DagRun], empirical: Emulator, database: Path
 ) -> None:
@@ -192,6 +195,7 @@ def test_a_task_before_that_returns_nothing_starts_no_run(
     assert sorted(str(each.body.get("tags")) for each in empirical.runs) == ["None", "['@a']"]
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("telling")
 def test_a_retry_goes_on_with_the_run_of_the_try_before(
     run_dag: Callable[..., DagRun], empirical: Emulator

@@ -54,6 +54,7 @@ def test_what_airflow_stores_is_told_to_be_public_for_ever() -> None:
     assert f"`{remembering._PREFIX}__" in page
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("database")
 def test_airflow_lists_the_provider_and_reads_its_connection(api_key: str) -> None:
     """`airflow providers list` shows us, and `airflow connections get` knows our type."""
@@ -90,6 +91,7 @@ def test_the_hooks_own_form_agrees_with_the_info() -> None:
     assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("module", ["operators", "sensors", "branching"])
 def test_parsing_a_dag_loads_no_client(module: str) -> None:
     """The modules that every process imports that parses a DAG load no client and no trigger."""

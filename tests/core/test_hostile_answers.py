@@ -230,6 +230,7 @@ MOMENTS = [
 moments = st.sampled_from(MOMENTS) | st.text(max_size=40)
 
 
+@pytest.mark.seconds
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 @given(st.integers(100, 999), moments, moments, st.binary(max_size=60))
 def test_no_status_and_no_moment_is_beyond_us(

@@ -222,6 +222,7 @@ def growth(play: Callable[[socket.socket], object]) -> int:
 MOSTLY = 10_000_000
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is Linux that tells")
 @pytest.mark.parametrize(
     ("play", "megabytes"),

@@ -52,6 +52,7 @@ def everything_told(run: TestRun) -> list[str]:
     return [*said, *verdict.failed_tests, *tests, *shown, str(run.state), *run.as_dict()]
 
 
+@pytest.mark.seconds
 @settings(max_examples=80, deadline=None)
 @given(text=st.one_of(st.just(FORGED), st.text(st.characters(categories=["Cc", "Cs", "Cf", "L"]))))
 def test_every_text_of_the_service_is_one_line(text: str) -> None:

@@ -179,6 +179,7 @@ def test_an_answer_that_breaks_off_leaves_no_piece_of_it(
     assert leaks_of(error, [VALUE]) == []
 
 
+@pytest.mark.seconds
 def test_a_request_that_cannot_be_written_leaves_no_piece_of_it(ask: Twin) -> None:
     """Where nobody reads what is sent, the frames of the HTTP library hold it: none is left."""
     with socket.create_server(("127.0.0.1", 0)) as nobody_reads:

@@ -24,6 +24,7 @@ def _count(empirical: Emulator, endpoint: str) -> int:
     return [each.endpoint for each in empirical.requests].count(endpoint)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("end", ["error", "cancelled"])
 def test_a_run_without_a_verdict_is_followed_by_a_new_one(
     end: str, running: Twin, gate: dict[str, Any], empirical: Emulator
@@ -37,6 +38,7 @@ def test_a_run_without_a_verdict_is_followed_by_a_new_one(
     assert len(empirical.runs) == 2
 
 
+@pytest.mark.seconds
 def test_a_retry_of_the_flow_replaces_a_cancelled_run(
     twin: Twin, call: dict[str, Any], empirical: Emulator
 ) -> None:
@@ -84,6 +86,7 @@ def test_red_stays_red(running: Twin, gate: dict[str, Any], empirical: Emulator)
     assert _count(empirical, "get_test_run") <= 6  # three of the wait; then to adopt and to judge
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("level", ["task", "flow"])
 @pytest.mark.parametrize("mode", ["rerun_failed", "rerun_all"])
 def test_red_can_be_re_run(
@@ -105,6 +108,7 @@ def test_red_can_be_re_run(
     assert _count(empirical, "trigger") == 1
 
 
+@pytest.mark.seconds
 def test_what_the_policy_allows_is_not_re_run(
     running: Twin, gate: dict[str, Any], empirical: Emulator
 ) -> None:
@@ -144,6 +148,7 @@ def test_without_flow_and_key_nothing_is_retried_that_could_start_a_second_run(
     assert len(empirical.runs) == 1
 
 
+@pytest.mark.seconds
 def test_a_job_is_taken_over_too(credentials: EmpiricalCredentials, empirical: Emulator) -> None:
     """The block's run is kept over a retry of the flow, and re-run by the block's policy."""
     empirical.script("staging", "flaky", runs=1)

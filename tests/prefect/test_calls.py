@@ -62,6 +62,7 @@ def test_calls_that_differ_only_in_a_secret_are_two(
     ] == ["acme", "umbrella"]
 
 
+@pytest.mark.seconds
 def test_submitted_calls_are_taken_over_too(call: dict[str, Any], empirical: Emulator) -> None:
     """In the task runner's threads the same rules hold: two calls, two runs, one retry, no more."""
     tries: list[list[int]] = []
@@ -79,6 +80,7 @@ def test_submitted_calls_are_taken_over_too(call: dict[str, Any], empirical: Emu
     assert len(empirical.runs) == 2
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("form", ["sync", "async", "function"])
 def test_calls_inside_of_a_task_that_is_retried(
     form: str, call: dict[str, Any], empirical: Emulator
@@ -117,6 +119,7 @@ def test_calls_inside_of_a_task_that_is_retried(
     assert len(empirical.runs) == 2
 
 
+@pytest.mark.seconds
 def test_the_same_call_in_two_tasks_makes_two_runs(
     call: dict[str, Any], empirical: Emulator
 ) -> None:
@@ -158,6 +161,7 @@ TOLD_APART = {
 }
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("apart", [True, False])
 def test_a_task_that_a_later_attempt_does_not_run_keeps_its_run_to_itself(
     apart: bool, call: dict[str, Any], empirical: Emulator
@@ -192,6 +196,7 @@ def test_a_task_that_a_later_attempt_does_not_run_keeps_its_run_to_itself(
     assert tries == (_ids(empirical) if apart else _ids(empirical) * 2)
 
 
+@pytest.mark.seconds
 def test_a_task_that_changes_its_parameters_has_one_run(
     call: dict[str, Any], empirical: Emulator
 ) -> None:
@@ -214,6 +219,7 @@ def test_a_task_that_changes_its_parameters_has_one_run(
     assert tries == _ids(empirical) * 2
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("fails", ["the task", "the flow"])
 def test_subflows_inside_of_a_task_that_is_run_again(
     fails: str, call: dict[str, Any], empirical: Emulator
@@ -246,6 +252,7 @@ def test_subflows_inside_of_a_task_that_is_run_again(
     assert tries == _ids(empirical) * 2
 
 
+@pytest.mark.seconds
 def test_a_subflow_in_a_task_that_a_later_attempt_does_not_run(
     call: dict[str, Any], empirical: Emulator
 ) -> None:
@@ -278,6 +285,7 @@ def test_a_subflow_in_a_task_that_a_later_attempt_does_not_run(
     assert tries == _ids(empirical)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("fails", ["the subflow", "the flow"])
 def test_a_subflow_that_a_retry_of_its_flow_runs_again(
     fails: str, call: dict[str, Any], empirical: Emulator

@@ -56,6 +56,7 @@ def test_the_id_is_in_the_final_state(
     assert made.body["metadata"]["release"] == "2.0.0"
 
 
+@pytest.mark.seconds
 def test_it_runs_as_a_script(empirical: Emulator, server: SyncPrefectClient) -> None:
     """In a process of its own, with its defaults, it prints the run and leaves it in the state."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)

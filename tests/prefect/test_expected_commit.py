@@ -105,6 +105,7 @@ def test_the_ready_flow_expects_the_commit_of_its_build(
     assert f"{OTHER}, and not {RELEASED}" in state.message
 
 
+@pytest.mark.seconds
 def test_the_example_releases_only_what_was_tested(
     credentials: EmpiricalCredentials, empirical: Emulator
 ) -> None:

@@ -68,6 +68,7 @@ def test_only_an_id_is_taken_for_one(
     assert empirical.requests == []
 
 
+@pytest.mark.seconds
 def test_waits_of_one_flow_share_their_looks(
     credentials: EmpiricalCredentials,
     empirical: Emulator,

@@ -29,6 +29,7 @@ def _count(empirical: Emulator, endpoint: str) -> int:
     return [each.endpoint for each in empirical.requests].count(endpoint)
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("echoes")
 def test_a_key_is_shared_by_flows(twin: Twin, call: dict[str, Any], empirical: Emulator) -> None:
     """Who comes with the same key gets the run that there is, in a flow or not."""

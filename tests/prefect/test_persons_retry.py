@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from conftest import Twin
 
 
+pytestmark = pytest.mark.seconds
+
+
 def _count(empirical: Emulator, endpoint: str) -> int:
     return [each.endpoint for each in empirical.requests].count(endpoint)
 

@@ -44,6 +44,7 @@ def test_a_lost_answer_outside_of_a_flow_makes_no_second_run(
     assert _sends(empirical) == 1
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("echoes")
 def test_a_lost_answer_is_made_good(twin: Twin, call: dict[str, Any], empirical: Emulator) -> None:
     """In a flow the run is found by its key: no retry is needed, and nobody notices."""
@@ -129,6 +130,7 @@ def test_a_timeout_of_the_task_is_not_retried(call: dict[str, Any], empirical: E
     assert len(empirical.runs) == 1
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("persist", [True, False])
 def test_a_retry_of_the_flow_takes_the_run_over(
     persist: bool, twin: Twin, call: dict[str, Any], empirical: Emulator
@@ -141,6 +143,7 @@ def test_a_retry_of_the_flow_takes_the_run_over(
     assert _sends(empirical) == 1
 
 
+@pytest.mark.seconds
 def test_a_saved_block_counts_like_the_block_itself(
     twin: Twin, call: dict[str, Any], empirical: Emulator, credentials: EmpiricalCredentials
 ) -> None:

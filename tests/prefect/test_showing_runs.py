@@ -57,6 +57,7 @@ def test_the_run_is_shown_in_prefect(
     ]
 
 
+@pytest.mark.seconds
 def test_the_last_of_several_runs_is_the_label(
     twin: Twin, empirical: Emulator, credentials: EmpiricalCredentials, server: SyncPrefectClient
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_failure_to_show_the_run_is_only_a_warning(
     ]
 
 
+@pytest.mark.seconds
 def test_a_run_without_a_link_is_started_all_the_same(
     twin: Twin,
     empirical: Emulator,
@@ -126,6 +128,7 @@ def test_a_run_without_a_link_is_started_all_the_same(
     assert server.read_artifacts(artifact_filter=ours) == []
 
 
+@pytest.mark.seconds
 def test_two_tasks_never_label_at_the_same_moment(
     running: Twin,
     gate: dict[str, Any],

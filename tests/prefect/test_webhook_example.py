@@ -24,6 +24,8 @@ from flows_examples import resume_by_webhook, webhook_receiver
 from tests.receiving import Receiver, served
 from tests.signing import OLD_SECRET, SECRET, secret_of, signed, webhook
 
+pytestmark = pytest.mark.seconds
+
 END = "test_run.some_name_nobody_knows"
 
 
