@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from random import randrange
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 MARK = "EMPIRICAL_TESTS_HOME"
 """The environment variable by which a process is known to belong to a home."""
+
+_PORTS = iter(range(randrange(10_000, 30_000), 32_768))  # noqa: S311  # no secret
+"""Tests of another host, which run at the same time, most likely begin elsewhere."""
 
 _SHOWN = 3_000
 """Bytes of each process's output that a failure shows."""
@@ -36,11 +40,16 @@ def until(what: str, look: Callable[[], T], limit: float = 60.0) -> T:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of the loopback address that nobody listens on, another one each time.
+
+    It is below those that the system takes for connections to others: one of them could get it
+    before whom it is for.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 class Processes:
