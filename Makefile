@@ -65,7 +65,7 @@ test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test
 	@$(parallel) -j2 deployment-airflow deployment-prefect
 	@$(MAKE) --no-print-directory table
 
-test-quick:  ## Lint, types, and all tests on the newest hosts that take no seconds and no deployment
+test-quick:  ## Lint, types, and the tests on the newest hosts, but for deployments and what takes seconds
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
 	@$(parallel) -j4 $(SUITES) SELECT='not slow and not seconds'
 

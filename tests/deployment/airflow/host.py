@@ -110,7 +110,9 @@ class Deployment:
     def _start(self) -> None:
         command: list[str | Path] = [Path(sys.executable).with_name("airflow"), "db", "migrate"]
         self._processes.once("db", command, self.environment, self.home)
-        self._run("api-server", "api-server", "-H", "127.0.0.1", "-w", "1")
+        words = ("api-server", "-H", "127.0.0.1", "-w", "1")
+        address = self.database.replace(f"timeout={PATIENCE}", f"timeout={PATIENCE_OF_SERVER}")
+        self._run("api-server", *words, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=address)
         self._run("scheduler", "scheduler", "--skip-serve-logs")
         self._run("dag-processor", "dag-processor")
         for number in range(1, self._triggerers + 1):
@@ -119,13 +121,9 @@ class Deployment:
         until("Airflow is healthy", self.healthy, HEALTHY_WITHIN)
         self._token = self.api("GET", "/auth/token")["access_token"]
 
-    def _run(self, name: str, *words: str) -> None:
+    def _run(self, name: str, *words: str, **settings: str) -> None:
         command: list[str | Path] = [Path(sys.executable).with_name("airflow"), *words]
-        environment = dict(self.environment)
-        if name == "api-server":
-            address = self.database.replace(f"={PATIENCE}", f"={PATIENCE_OF_SERVER}")
-            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = address
-        self._processes.start(name, command, environment, self.home)
+        self._processes.start(name, command, self.environment | settings, self.home)
 
     def healthy(self) -> bool:
         """Say whether all parts are up; fail where a process has ended."""
