@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "emp-key-5f1d0c7ab9"
+
+# Hosts and examples leave files in the folder for temporary ones. Here and in the processes that
+# tests start it is one that goes with the tests; `tmp_path` stays outside, to look into afterwards.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+TEMPORARY = Path(tempfile.mkdtemp(prefix="tests-"))
+TEMPORARY.chmod(0o711)  # PostgreSQL's user has its folder in it
+os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
+
+atexit.register(shutil.rmtree, TEMPORARY, ignore_errors=True)  # the first one is called last
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -37,11 +36,6 @@ os.environ.update(
         "NO_PROXY": "127.0.0.1",
     }
 )
-
-
-def pytest_unconfigure() -> None:
-    """Take the home away when all is over."""
-    shutil.rmtree(HOME, ignore_errors=True)
 
 
 def airflow(*arguments: str, may_fail: bool = False, **environment: str) -> str:
