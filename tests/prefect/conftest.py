@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # a flow would wait up to a second for its end
         PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2,  # seconds until a log can be read
     }
-    with temporary_settings(ours), prefect_test_harness(server_startup_timeout=60):
+    with temporary_settings(ours), ExitStack() as entered:
+        # Ctrl-C is for the tests: without a server, what they are doing would be tried again and
+        # again. The server inherits that the signal is blocked.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            entered.enter_context(prefect_test_harness(server_startup_timeout=60))
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         address = get_current_settings().server.database.connection_url
         yield Places(home, Path(address.get_secret_value().partition(":///")[2]).parent)
 
