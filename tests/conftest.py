@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from empirical_provider.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 KEY = "emp-key-5f1d0c7ab9"
 
@@ -26,6 +28,28 @@ TEMPORARY.chmod(0o711)  # PostgreSQL's user has its folder in it
 os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
 
 atexit.register(shutil.rmtree, TEMPORARY, ignore_errors=True)  # the first one is called last
+
+interrupted = False
+
+
+def pytest_configure() -> None:
+    """Remember Ctrl-C: what is tested may take it for its own, as a command does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        global interrupted  # noqa: PLW0603  # as the signal
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End after the test that was interrupted, whatever it has made of that."""
+    result = yield
+    if interrupted:
+        item.session.shouldstop = "Ctrl-C"
+    return result
 
 
 @pytest.fixture(scope="session")
