@@ -29,27 +29,15 @@ os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
 
 atexit.register(shutil.rmtree, TEMPORARY, ignore_errors=True)  # the first one is called last
 
-interrupted = False
 
-
-def pytest_configure() -> None:
-    """Remember Ctrl-C: what is tested may take it for its own, as a command does."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """End at Ctrl-C in any case: what is tested may take it for its own, as a command does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        global interrupted  # noqa: PLW0603  # as the signal
-        interrupted = True
+        session.shouldstop = "Ctrl-C"
         signal.default_int_handler(number, frame)
 
     signal.signal(signal.SIGINT, interrupt)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """End after the test that was interrupted, whatever it has made of that."""
-    result = yield
-    if interrupted:
-        item.session.shouldstop = "Ctrl-C"
-    return result
 
 
 @pytest.fixture(scope="session")

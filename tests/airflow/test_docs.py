@@ -34,7 +34,7 @@ def test_a_block_runs(
     """Its DAG, or a DAG around its operators, comes to a good end and has asked the service for
     something; or its tests pass."""
     assert connection
-    text = block.text.replace("/tmp/", f"{tmp_path}/")  # noqa: S108  # the page's, for the reader
+    text = block.text_for(tmp_path)
     if block.is_tests:
         file = tmp_path / "test_block.py"
         file.write_text(text)

@@ -12,12 +12,8 @@ import os
 import signal
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 RESULTS = Path(__file__).parents[2] / ".results"
 SESSION = "EMPIRICAL_TESTS_SESSION"
@@ -66,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if SESSION in os.environ:
         config.pluginmanager.register(Results(), SESSION)
     # Whoever ends the tests from outside wants the hosts gone, too: as with Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,7 +75,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     results = config.pluginmanager.get_plugin(SESSION)
     if isinstance(results, Results):
         results.write(os.environ[SESSION])
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -67,6 +67,10 @@ class Block:
             return "prefect" if "deployments:" in self.text else "ci"
         return {"console": "console", "mermaid": "nothing"}[self.language]
 
+    def text_for(self, folder: Path) -> str:
+        """Return what stands in it, but for where it writes: the page's reader has a ``/tmp``."""
+        return self.text.replace("/tmp/", f"{folder}/")  # noqa: S108  # what is not written to
+
     @property
     def is_tests(self) -> bool:
         """Whether it is for pytest to run."""

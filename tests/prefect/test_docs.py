@@ -54,8 +54,8 @@ def test_a_block_runs(
     block; or its tests pass."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "test_block.py"
-    text = block.text.replace("/tmp/", f"{tmp_path}/")  # noqa: S108  # the page's, for the reader
-    file.write_text(text.replace("BLOCK_NAME", "prod"))  # Prefect's word in docstrings
+    text = block.text_for(tmp_path).replace("BLOCK_NAME", "prod")  # Prefect's word in docstrings
+    file.write_text(text)
     if block.is_tests:
         pass_as_tests(file, **server())
         return
