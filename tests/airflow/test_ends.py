@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from empirical_provider.airflow import waiting
 from empirical_provider.airflow.exceptions import (
     EmpiricalTaskKilledError,
     EmpiricalTestsFailedError,
@@ -46,7 +47,7 @@ def terminated(task: Any, empirical: Emulator, *, once: str) -> Iterator[None]:
     """Send this process SIGTERM when a request has come in; handle it as Airflow 3 does."""
 
     def send() -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while not asked(empirical, once) and time.monotonic() < end:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -73,16 +74,16 @@ def deferred(ti: TaskInstance, **fields: Any) -> Any:
 def test_a_killed_worker_cancels_the_run_and_stops_waiting(
     cancel: bool, empirical: Emulator
 ) -> None:
-    """SIGTERM makes one cancel call and ends the wait in time, although `execute` continues."""
+    """SIGTERM makes one cancel call and ends the wait at once, although `execute` continues."""
     empirical.script("staging", "stuck")
-    task = gate(poll_interval=60, cancel_on_kill=cancel)
+    task = gate(poll_interval=90, cancel_on_kill=cancel)
     began = time.monotonic()
     with (
         terminated(task, empirical, once="get_test_run"),
         pytest.raises(EmpiricalTaskKilledError) as error,
     ):
         run(task, TaskInstance())
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 60
     assert error.value.run_id == empirical.runs[0].id
     assert asked(empirical, "cancel_test_run") == int(cancel)
 
@@ -103,14 +104,15 @@ def test_a_kill_while_the_run_is_being_started_cancels_it_afterwards(empirical: 
 @pytest.mark.parametrize("effect", ["status", "delay"])
 def test_a_cancel_call_is_made_once_and_is_short(effect: str, empirical: Emulator) -> None:
     """Airflow kills the process 5 s after SIGTERM: there is one short call and no retry."""
+    assert 2 * waiting._CANCEL_TIMEOUT < 5  # to connect, and to answer
     empirical.script("staging", "stuck")
-    more: dict[str, Any] = {"status": 503} if effect == "status" else {"delay": 20}
+    more: dict[str, Any] = {"status": 503} if effect == "status" else {"delay": 60}
     empirical.fault("cancel_test_run", effect, times=None, **more)
     task = gate(timeout=0.1, policy={"timed_out": "pass"})
     run(task, TaskInstance())
     began = time.monotonic()
     task.on_kill()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert asked(empirical, "cancel_test_run") == 1
 
 
@@ -159,13 +161,13 @@ def test_execution_timeout_counts_across_the_deferral(
     """The shorter of the two limits ends the wait, from the task's start and just before it."""
     empirical.script("staging", "stuck")
     ti = TaskInstance()
-    ti.start_date -= timedelta(seconds=9)
-    task = gate(deferrable=deferrable, execution_timeout=timedelta(seconds=10.5))
+    ti.start_date -= timedelta(seconds=99)
+    task = gate(deferrable=deferrable, execution_timeout=timedelta(seconds=110.5))
     began = time.monotonic()
     with pytest.raises(EmpiricalWaitTimedOutError) as error:
         run(task, ti)
-    assert time.monotonic() - began < 3
-    assert "the time-out is 9.45 s" in str(error.value)
+    assert time.monotonic() - began < 30
+    assert "the time-out is 99.45 s" in str(error.value)
     assert error.value.run_url in str(error.value)
 
 
@@ -193,10 +195,14 @@ def test_the_backstop_leaves_time_for_a_last_look(
     our own deadline; elsewhere the backstop needs no such care."""
     task = gate(deferrable=True, **limits)
     ti = TaskInstance()
+    before = datetime.now(UTC)
     with pytest.raises(TaskDeferred) as caught:
         task.execute(context_of(ti))
-    woken = (datetime.now(UTC) - ti.start_date + caught.value.timeout).total_seconds()
-    assert woken == pytest.approx(before_3 if AIRFLOW < (3, 0) else from_3, abs=0.5)
+    earliest, latest = (
+        (at - ti.start_date + caught.value.timeout).total_seconds()
+        for at in (before, datetime.now(UTC))
+    )
+    assert earliest <= (before_3 if AIRFLOW < (3, 0) else from_3) <= latest
 
 
 def test_airflows_alarm_in_a_sync_wait_names_the_run(

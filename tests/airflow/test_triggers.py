@@ -17,6 +17,7 @@ from empirical_provider import (
     TestRunRequest,
     UnreadableAnswerError,
 )
+from empirical_provider.airflow import triggers
 from empirical_provider.airflow.events import event_of_error, verdict_of
 from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
@@ -326,16 +327,17 @@ def test_a_trigger_that_was_taken_over_cancels_nothing(
 
 
 @pytest.mark.parametrize("effect", ["status", "drop", "delay"])
-def test_a_cancel_that_fails_is_not_repeated_and_takes_three_seconds_at_most(
+def test_a_cancel_that_fails_is_not_repeated_and_is_short(
     effect: str, start: Callable[..., EmpiricalTestRunTrigger], empirical: Emulator
 ) -> None:
     """Airflow gives a kill little time: one call, and no error out of it."""
+    assert triggers._CANCEL_WITHIN < 5
     trigger = start("stuck")
-    more: dict[str, Any] = {"status": {"status": 503}, "drop": {}, "delay": {"delay": 20}}[effect]
+    more: dict[str, Any] = {"status": {"status": 503}, "drop": {}, "delay": {"delay": 60}}[effect]
     empirical.fault("cancel_test_run", effect, times=None, **more)
     began = time.monotonic()
     asyncio.run(trigger.on_kill())
-    assert time.monotonic() - began < 3.5
+    assert time.monotonic() - began < 30
     assert asked_to_cancel(empirical) == 1
 
 

@@ -21,7 +21,7 @@ RUN = {"id": 456, "state": "ended", "total_count": 5, "failed_count": 0}
 """As green as can be."""
 
 GREEN = json.dumps({"data": {"trigger": {"success": True}, "test_run": RUN}}).encode()
-GIVE_UP = 6.0
+GIVE_UP = 60.0
 """Seconds after which what has no end ends, so that a client that would wait for ever fails."""
 
 

@@ -161,7 +161,7 @@ def test_a_client_that_gives_up_during_a_delay(
     """Who leaves before the delay is over was acted on only with when=after."""
     empirical.fault("trigger", "delay", delay=60, when=when)
     with pytest.raises(httpx.ReadTimeout):
-        _trigger(http, timeout=0.1)
+        _trigger(http, timeout=httpx.Timeout(30, read=1))
     http.get("/api/test-runs")
     assert len(empirical.runs) == made
 
@@ -232,6 +232,6 @@ def test_a_delay_does_not_hold_up_the_end() -> None:
                 time.sleep(0.01)
             began = time.monotonic()
             emulator.stop()
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 30
             with contextlib.suppress(ConnectionResetError):
                 assert client.recv(1) == b""

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,11 +212,3 @@ def test_the_command_refuses_a_taken_port() -> None:
     assert done.returncode == 2
     assert f"127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_it_comes_and_goes_quickly() -> None:
-    """Start and end together take seconds at most, so tests can afford it."""
-    began = time.monotonic()
-    with Emulator():
-        pass
-    assert time.monotonic() - began < 5

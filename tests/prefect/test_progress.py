@@ -75,7 +75,7 @@ def test_the_progress_of_a_run_that_goes_on(
     """Looks that see nothing new change nothing, and a wait that is given up is not over."""
     empirical.script("staging", "stuck")
     run = trigger_test_run.fn(credentials=credentials, environment="staging")
-    call = {"credentials": credentials, "test_run_id": run["id"], "timeout": 1.0, **FAST}
+    call = {"credentials": credentials, "test_run_id": run["id"], "timeout": 3.0, **FAST}
 
     state = waiting.state(**call, policy={"timed_out": "pass"})
 

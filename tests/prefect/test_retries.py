@@ -119,10 +119,11 @@ def test_what_may_pass_is_retried(twin: Twin, call: dict[str, Any], empirical: E
     assert [run["id"]] == _ids(empirical)
 
 
+@pytest.mark.seconds
 def test_a_timeout_of_the_task_is_not_retried(call: dict[str, Any], empirical: Emulator) -> None:
     """Prefect's own time-out may hit after the run was started: it must not start another."""
-    empirical.fault("trigger", "delay", when="after", delay=3)
-    limited = atrigger_test_run.with_options(retries=2, timeout_seconds=1)
+    empirical.fault("trigger", "delay", when="after", delay=60)
+    limited = atrigger_test_run.with_options(retries=2, timeout_seconds=5)
 
     with pytest.raises(TimeoutError):
         asyncio.run(limited(**call))
