@@ -33,7 +33,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs lint layers \
 	types audit dist lock clean \
-	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
+	check-python table $(ENVS:%=test-%) $(ENVS:%=slow-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
 help:  ## Show this list
@@ -56,12 +56,13 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 
 # Several suites run at the same time, as they mostly wait. Those that take longest go first.
 SUITES := test-prefect test-airflow test-core test-docs types lint layers
+SLOW := $(NEWEST:%=slow-%)
 parallel = $(MAKE) --no-print-directory --output-sync=target
 
 test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
 	@rm -rf .results
-	@$(parallel) -j4 $(SUITES) SELECT=
+	@$(parallel) -j4 $(SLOW) $(SUITES) SELECT='not slow'
 	@$(parallel) -j2 deployment-airflow deployment-prefect
 	@$(MAKE) --no-print-directory table
 
@@ -104,6 +105,9 @@ suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(ca
 # The core's tests see to it that nothing is left open: Python's development mode tells.
 $(ENVS:%=test-%): test-%: .venvs/%/.ready
 	$(if $(filter core,$*),PYTHONDEVMODE=1 ).venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
+
+$(ENVS:%=slow-%): slow-%:
+	@$(MAKE) --no-print-directory test-$* SELECT=slow
 
 # The newest versions have all scenarios, the others the basics; 2.11 has them in one process.
 scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
