@@ -102,9 +102,11 @@ SELECT ?=
 host = $(firstword $(subst -, ,$(1)))
 suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(call host,$(1)))
 
-# The core's tests see to it that nothing is left open: Python's development mode tells.
+# The core's tests see to it that nothing is left open: Python's development mode tells. The slow ones
+# leave that to the others, as it makes them much slower.
+developing = $(if $(filter core,$(1)),$(if $(filter-out slow,$(or $(SELECT),all)),PYTHONDEVMODE=1 ))
 $(ENVS:%=test-%): test-%: .venvs/%/.ready
-	$(if $(filter core,$*),PYTHONDEVMODE=1 ).venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
+	$(call developing,$*).venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
 
 $(ENVS:%=slow-%): slow-%:
 	@$(MAKE) --no-print-directory test-$* SELECT=slow

@@ -46,11 +46,20 @@ def _local_empirical() -> Iterator[Emulator]:
         yield emulator
 
 
+@pytest.fixture(scope="session")
+def _swift_empirical() -> Iterator[Emulator]:
+    with Emulator(api_keys=[KEY], advance="time", state_seconds=0.1) as emulator:
+        yield emulator
+
+
 @pytest.fixture
-def empirical(_local_empirical: Emulator) -> Emulator:
+def empirical(request: pytest.FixtureRequest) -> Emulator:
     """Return a local Empirical that accepts `KEY` only and remembers nothing."""
-    _local_empirical.reset()
-    return _local_empirical
+    swift = request.node.get_closest_marker("swift")
+    name = "_swift_empirical" if swift else "_local_empirical"
+    emulator: Emulator = request.getfixturevalue(name)
+    emulator.reset()
+    return emulator
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def airflow(*arguments: str, may_fail: bool = False, **environment: str) -> str:
         cwd=HOME,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     told = done.stdout + done.stderr

@@ -205,6 +205,7 @@ def test_what_a_task_before_expects_is_never_guessed(
 
 
 @pytest.mark.slow
+@pytest.mark.swift
 def test_a_branch_goes_by_what_ran_this_time(
     run_dag: Callable[..., DagRun], empirical: Emulator, start: Callable[..., int]
 ) -> None:

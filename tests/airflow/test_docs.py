@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
     from tests.airflow.conftest import DagRun
 
-pytestmark = pytest.mark.slow  # each is a DAG run, and gates wait ten real seconds for a first look
+pytestmark = [pytest.mark.slow, pytest.mark.swift]  # DAG runs whose looks are ten seconds apart
 
 ALONE = "from airflow.sdk import DAG\n\nwith DAG('block'):\n"
 """What is put around operators that stand in no DAG."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
     from tests.airflow.conftest import DagRun
 
-pytestmark = pytest.mark.slow  # each waits ten real seconds for its first look
+pytestmark = [pytest.mark.slow, pytest.mark.swift]  # looks are ten real seconds apart
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 

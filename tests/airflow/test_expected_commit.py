@@ -112,6 +112,7 @@ def test_a_bad_expectation_starts_nothing(given: Any, empirical: Emulator) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.swift
 @pytest.mark.parametrize(("tested", "state"), [(RELEASED, "success"), (OTHER, "upstream_failed")])
 def test_the_example_releases_only_what_was_tested(
     tested: str,

@@ -57,6 +57,7 @@ def test_a_dead_key_fails_for_good(empirical: Emulator, api_key: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.swift
 def test_nothing_is_released_to_an_unknown_environment(
     run_dag: Callable[..., DagRun], empirical: Emulator
 ) -> None:
@@ -68,6 +69,7 @@ def test_nothing_is_released_to_an_unknown_environment(
 
 
 @pytest.mark.slow
+@pytest.mark.swift
 def test_what_can_be_tested_is_released(
     run_dag: Callable[..., DagRun], empirical: Emulator
 ) -> None:

@@ -280,6 +280,7 @@ def test_the_triggers_event_carries_no_tests(empirical: Emulator) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.swift
 def test_templates_and_mapped_tasks_in_a_real_dag_run(
     run_dag: Callable[..., DagRun], empirical: Emulator, tmp_path: Path
 ) -> None:

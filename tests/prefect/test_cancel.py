@@ -19,11 +19,11 @@ from empirical_provider.prefect import (
     arun_tests,
     await_for_test_run,
     cancel_test_runs_on_cancellation,
+    cancelling,
     run_tests,
     trigger_test_run,
     wait_for_test_run,
 )
-from empirical_provider.prefect import cancelling
 from empirical_provider.prefect.cancelling import aguarded, guarded
 
 FROM_OUTSIDE = [TerminationSignal(15), KeyboardInterrupt(), asyncio.CancelledError()]

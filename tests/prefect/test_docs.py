@@ -15,7 +15,7 @@ from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob
 from tests.docs.blocks import Block, pass_as_tests, run_by
 
-pytestmark = pytest.mark.slow  # each is a whole flow run
+pytestmark = [pytest.mark.slow, pytest.mark.swift]  # flow runs whose looks are ten seconds apart
 
 BLOCKS = run_by("prefect")
 

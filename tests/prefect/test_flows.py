@@ -23,7 +23,7 @@ from empirical_provider import TestsFailedError
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob, run_empirical_tests
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.swift]
 
 EXAMPLES = Path(__file__).parents[2] / "flows_examples"
 

@@ -175,7 +175,7 @@ def test_a_retry_of_a_wait_that_timed_out_waits_on(
 ) -> None:
     """A task that only waits is retried after a time-out, and gives the verdict of the same run."""
     run = trigger_test_run.fn(credentials=credentials, environment="staging")
-    short = {"poll_interval": 10, "timeout": 0.05}  # two looks at most, and the third one sees the end
+    short = {"poll_interval": 10, "timeout": 0.05}  # two looks at most; the third sees the end
 
     verdict = waiting.with_options(retries=2)(
         credentials=credentials, test_run_id=run["id"], **short
