@@ -54,7 +54,8 @@ demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a rea
 # ---------------------------------------------------------------------------------------------------
 # Check it
 
-# Several suites run at the same time, as they mostly wait. Those that take longest go first.
+# Several suites run at the same time: while one waits, another works. What is slow goes first, and then
+# what takes longest.
 SUITES := test-prefect test-airflow test-core test-docs types lint layers
 SLOW := $(NEWEST:%=slow-%)
 parallel = $(MAKE) --no-print-directory --output-sync=target
