@@ -29,6 +29,7 @@ SYNC_NAMES = {
     "atrigger_test_run": "trigger_test_run",
     "await_for_test_run": "wait_for_test_run",
     "await_verdict": "wait_for_verdict",
+    "get_async_client": "get_client",
 }
 """What the async variant calls, and the sync variant of each."""
 
