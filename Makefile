@@ -32,7 +32,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-all test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs \
-	lint layers types pyright audit dist lock clean \
+	slow-prefect lint layers types pyright audit dist lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
@@ -78,9 +78,11 @@ test:  ## Everything on the newest Airflow and Prefect, with the basics of whole
 	@rm -rf .results
 	@$(call in_parts,$(PARTS))
 
+# With both variants of each test, Prefect's tests take longer than all others: in two halves, each
+# with a server of its own, they do not.
 test-all: export THOROUGH = 1
 test-all: | debian-postgresql  ## make test with all scenarios of deployments, all examples, development mode, pyright
-	@$(MAKE) --no-print-directory test SELECT= PARTS='$(PARTS) pyright'
+	@$(MAKE) --no-print-directory test SELECT= SELECT_prefect='not slow' PARTS='slow-prefect $(PARTS) pyright'
 
 test-quick:  ## Lint, types, and the tests on the newest hosts, but for deployments and what takes seconds
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
@@ -123,7 +125,10 @@ suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(ca
 # In the core everything is ours: with THOROUGH, Python's development mode watches over it.
 developing = $(if $(filter core,$(1)),$(if $(THOROUGH),PYTHONDEVMODE=1 ))
 $(ENVS:%=test-%): test-%: .venvs/%/.ready
-	$(call developing,$*).venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
+	$(call developing,$*).venvs/$*/bin/pytest $(call suites,$*) -m '$(or $(SELECT_$*),$(SELECT))' $(PYTEST_ARGS)
+
+slow-prefect: .venvs/prefect/.ready
+	.venvs/prefect/bin/pytest tests/prefect -m slow $(PYTEST_ARGS)
 
 # The newest versions have all scenarios, the others the basics; 2.11 has them in one process.
 scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
