@@ -62,7 +62,11 @@ PARTS := deployment-airflow deployment-prefect $(QUICK)
 AT_ONCE ?= 4
 parallel = $(MAKE) --no-print-directory --output-sync=target
 in_parts = $(ONE_VARIANT)$(parallel) --keep-going -j$(AT_ONCE) $(1:%=part-%) SELECT='$(SELECT)'; \
-	$(PYTHON) tools/parts.py show $(1)
+	$(if $(LAST),$(parallel) --keep-going -j2 $(LAST:%=part-%) SELECT='$(SELECT)';) \
+	$(PYTHON) tools/parts.py show $(1) $(LAST)
+
+# Parts that begin when all others have ended.
+LAST ?=
 
 # What pytest selects by markers. Nothing: all tests.
 SELECT ?=
@@ -79,10 +83,11 @@ test:  ## Everything on the newest Airflow and Prefect, with the basics of whole
 	@$(call in_parts,$(PARTS))
 
 # With both variants of each test, Prefect's tests take longer than all others: in two halves, each
-# with a server of its own, they do not.
+# with a server of its own, they do not. All scenarios of deployments need the machine for themselves.
 test-all: export THOROUGH = 1
 test-all: | debian-postgresql  ## make test with all scenarios of deployments, all examples, development mode, pyright
-	@$(MAKE) --no-print-directory test SELECT= SELECT_prefect='not slow' PARTS='slow-prefect $(PARTS) pyright'
+	@$(MAKE) --no-print-directory test SELECT= SELECT_prefect='not slow' \
+		PARTS='slow-prefect $(QUICK) pyright' LAST='deployment-airflow deployment-prefect'
 
 test-quick:  ## Lint, types, and the tests on the newest hosts, but for deployments and what takes seconds
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
