@@ -15,7 +15,7 @@ from email.utils import formatdate
 
 from empirical_provider import EmpiricalClient, TestRunRequest
 from empirical_provider.emulator import Emulator
-from tests.deployment.processes import free_port, until
+from tests.deployment.processes import LIMIT, free_port, until
 
 POLL_INTERVAL = 1.0
 """Seconds between two looks, as the waits are told."""
@@ -80,7 +80,7 @@ class Scene:
             any(run.state == "started" for run in self.emulator.runs) and looks(self.emulator) > 2
         )
 
-    def finished(self, limit: float = 200.0) -> None:
+    def finished(self, limit: float = 2 * LIMIT) -> None:
         """Wait until the fault has struck; fail where it could not."""
         self._thread.join(limit)
         assert not self._thread.is_alive(), "the fault did not strike in time"
