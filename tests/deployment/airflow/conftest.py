@@ -1,4 +1,4 @@
-"""One whole Airflow for all modules; each has DAGs, a connection and an emulator of its own."""
+"""One whole Airflow for most modules; each has DAGs, a connection and an emulator of its own."""
 
 from __future__ import annotations
 

@@ -49,17 +49,19 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def airflow(deployment: Deployment, dags: Path, service: Service) -> Deployment:
-    """Return the Airflow, with watchers that have polled once."""
-    deployment.connect("empirical_default", password=KEY, host=service.url)
+def airflow(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Return an Airflow of its own, with watchers that have polled once."""
+    dags = tmp_path_factory.mktemp("dags")
     for file in (EXAMPLE, WATCHING):
         shutil.copy(file, dags)
-    parsed = ("consumer", "onlooker", EXAMPLE.stem)
-    until("the DAGs are parsed", lambda: deployment.known(*parsed))
-    deployment.api("PATCH", f"/api/v2/dags/{EXAMPLE.stem}", {"is_paused": False})
-    # Airflow begins to watch for an unpaused DAG when it parses its file again, after 30 s.
-    until("all have polled", lambda: len(saved(deployment)) == 1 + len(WATCHED))
-    return deployment
+    with Deployment(dags) as airflow:
+        airflow.connect("empirical_default", password=KEY, host=service.url)
+        parsed = ("consumer", "onlooker", EXAMPLE.stem)
+        until("the DAGs are parsed", lambda: airflow.known(*parsed))
+        airflow.api("PATCH", f"/api/v2/dags/{EXAMPLE.stem}", {"is_paused": False})
+        # Airflow begins to watch for an unpaused DAG when it parses its file again, after 30 s.
+        until("all have polled", lambda: len(saved(airflow)) == 1 + len(WATCHED))
+        yield airflow
 
 
 def lists(service: Service) -> int:
