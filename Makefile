@@ -31,9 +31,9 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs lint layers \
-	types audit dist lock clean \
-	check-python table $(ENVS:%=test-%) $(ENVS:%=slow-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
+.PHONY: help demo test test-all test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs \
+	lint layers types pyright audit dist lock clean \
+	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%)
 
 help:  ## Show this list
@@ -47,33 +47,52 @@ help:  ## Show this list
 # ---------------------------------------------------------------------------------------------------
 # Try it
 
-demo: $(call ready,airflow prefect)  ## Run the gate in a real Airflow and a real Prefect, against the emulator
+demo:  ## Run the gate in a real Airflow and a real Prefect, against the emulator
+	@$(MAKE) --no-print-directory -j2 $(call ready,airflow prefect)
 	.venvs/airflow/bin/python tools/demo.py \
 		--airflow-python .venvs/airflow/bin/python --prefect-python .venvs/prefect/bin/python
 
 # ---------------------------------------------------------------------------------------------------
 # Check it
 
-# Several suites run at the same time: while one waits, another works. What is slow goes first, and then
-# what takes longest.
-SUITES := test-prefect test-airflow test-core test-docs types lint layers
-SLOW := $(NEWEST:%=slow-%)
+# Parts run at the same time: while one waits, another works. Those that take longest go first. Each
+# has a log in .results/parts/, and one screen at the end says what became of all of them.
+QUICK := test-prefect test-airflow test-core test-docs types lint layers
+PARTS := deployment-airflow deployment-prefect $(QUICK)
+AT_ONCE ?= 4
 parallel = $(MAKE) --no-print-directory --output-sync=target
+in_parts = $(ONE_VARIANT)$(parallel) --keep-going -j$(AT_ONCE) $(1:%=part-%) SELECT='$(SELECT)'; \
+	$(PYTHON) tools/parts.py show $(1)
 
-test: | debian-postgresql  ## Everything on the newest Airflow and Prefect: test-quick, what is slow, whole deployments
+# What pytest selects by markers. Nothing: all tests.
+SELECT ?=
+test: SELECT = not extended
+test-quick: SELECT = not extended and not slow and not seconds
+test-matrix: SELECT = not slow
+
+# Of tests that have a sync and an async variant, make test runs one.
+ONE_VARIANT := $(if $(THOROUGH),,ONE_VARIANT=1 )
+
+test:  ## Everything on the newest Airflow and Prefect, with the basics of whole deployments
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
 	@rm -rf .results
-	@$(parallel) -j4 $(SLOW) $(SUITES) SELECT='not slow'
-	@$(parallel) -j2 deployment-airflow deployment-prefect
-	@$(MAKE) --no-print-directory table
+	@$(call in_parts,$(PARTS))
+
+test-all: export THOROUGH = 1
+test-all: | debian-postgresql  ## make test with all scenarios of deployments, all examples, development mode, pyright
+	@$(MAKE) --no-print-directory test SELECT= PARTS='$(PARTS) pyright'
 
 test-quick:  ## Lint, types, and the tests on the newest hosts, but for deployments and what takes seconds
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
-	@$(parallel) -j4 $(SUITES) SELECT='not slow and not seconds'
+	@$(call in_parts,$(QUICK))
+
+part-%:
+	@$(PYTHON) tools/parts.py run $* $(MAKE) --no-print-directory $* \
+		PYTEST_ARGS='$(PYTEST_ARGS) --junitxml=.results/parts/$*.xml'
 
 test-matrix:  ## The other versions of Airflow and Prefect, as deployments; then the table of all
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(OTHERS))
-	@$(parallel) -j2 $(OTHERS:%=deployment-%) test-airflow-2.11 test-airflow-3.0 test-prefect-3.6 SELECT='not slow'
+	@$(parallel) -j2 $(OTHERS:%=deployment-%) test-airflow-2.11 test-airflow-3.0 test-prefect-3.6 SELECT='$(SELECT)'
 	@$(MAKE) --no-print-directory table
 
 test-browser: $(call ready,airflow prefect) | debian-chromium  ## What a person sees of both hosts, in Chromium
@@ -82,6 +101,7 @@ test-browser: $(call ready,airflow prefect) | debian-chromium  ## What a person 
 screenshots: test-browser  ## The pictures in docs/images/, made anew by the tests in the browser
 	.venvs/core/bin/python tools/screenshots.py
 
+fuzz: export THOROUGH = 1
 fuzz: $(call ready,core)  ## 200,000 hostile answers, others each time; FUZZ_EXAMPLES=1000000 for more
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venvs/core/bin/pytest tests/core/test_hostile_answers.py -k many -s $(PYTEST_ARGS)
 
@@ -96,21 +116,14 @@ bench: $(call ready,$(PEERS) docs)  ## What it costs, beside the peers, in bench
 table: $(call ready,core)  ## What became of each scenario on each version, as last tested
 	@.venvs/core/bin/python tools/table.py
 
-# What pytest selects by markers. Nothing: all tests.
-SELECT ?=
-
 # airflow-2.11 and airflow-3.0 run tests/airflow, prefect-3.6 runs tests/prefect.
 host = $(firstword $(subst -, ,$(1)))
 suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(call host,$(1)))
 
-# The core's tests see to it that nothing is left open: Python's development mode tells. The slow ones
-# leave that to the others, as it makes them much slower.
-developing = $(if $(filter core,$(1)),$(if $(filter-out slow,$(or $(SELECT),all)),PYTHONDEVMODE=1 ))
+# In the core everything is ours: with THOROUGH, Python's development mode watches over it.
+developing = $(if $(filter core,$(1)),$(if $(THOROUGH),PYTHONDEVMODE=1 ))
 $(ENVS:%=test-%): test-%: .venvs/%/.ready
 	$(call developing,$*).venvs/$*/bin/pytest $(call suites,$*) -m '$(SELECT)' $(PYTEST_ARGS)
-
-$(ENVS:%=slow-%): slow-%:
-	@$(MAKE) --no-print-directory test-$* SELECT=slow
 
 # The newest versions have all scenarios, the others the basics; 2.11 has them in one process.
 scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
@@ -122,7 +135,7 @@ scenarios-airflow-3.4 := $(scenarios-airflow-3.0)
 scenarios = $(or $(scenarios-$(1)),tests/deployment/$(call host,$(1))/test_basics.py)
 
 $(ENVS:%=deployment-%): deployment-%: .venvs/%/.ready
-	EMPIRICAL_TESTS_SESSION=$* .venvs/$*/bin/pytest $(call scenarios,$*) $(PYTEST_ARGS)
+	EMPIRICAL_TESTS_SESSION=$* .venvs/$*/bin/pytest $(call scenarios,$*) -m '$(SELECT)' $(PYTEST_ARGS)
 
 browser-airflow browser-prefect: browser-%: .venvs/%/.ready
 	EMPIRICAL_TESTS_SESSION=browser-$* .venvs/$*/bin/pytest tests/deployment/browser/$* $(PYTEST_ARGS)
@@ -134,14 +147,16 @@ lint: $(call ready,core)  ## ruff check and ruff format --check
 layers: | $(call tool,lint-imports)  ## import-linter: which part may import which
 	$(call tool,lint-imports) --no-logo --cache-dir .mypy_cache/layers
 
-# The package by mypy; what users write on it by mypy and by pyright (basedpyright brings its own Node).
-types: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## mypy --strict and pyright, each part in an environment that has its host
+types: $(call ready,core airflow prefect)  ## mypy --strict: the package and what users write, each part where its host is
 	.venvs/core/bin/mypy --strict --cache-dir .mypy_cache/core \
 		--exclude '^empirical_provider/(airflow|prefect)/' empirical_provider tests/typing/user_code_core.py
 	.venvs/airflow/bin/mypy --strict --cache-dir .mypy_cache/airflow \
 		empirical_provider/airflow tests/typing/user_code_airflow.py
 	.venvs/prefect/bin/mypy --strict --cache-dir .mypy_cache/prefect \
 		empirical_provider/prefect tests/typing/user_code_prefect.py
+
+# It brings a Node of its own.
+pyright: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## pyright: what users write, each part where its host is
 	@for env in core airflow prefect; do echo "pyright, $$env" && \
 		$(call tool,basedpyright) --level error --pythonpath .venvs/$$env/bin/python \
 			tests/typing/user_code_$$env.py || exit; done

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import tempfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from empirical_provider.emulator import Emulator
+from tests.examples import THOROUGH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
 KEY = "emp-key-5f1d0c7ab9"
+
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.load_profile("thorough" if THOROUGH else "quick")
 
 # Hosts and examples leave files in the folder for temporary ones. Here and in the processes that
 # tests start it is one that goes with the tests; `tmp_path` stays outside, to look into afterwards.
@@ -28,6 +36,29 @@ TEMPORARY.chmod(0o711)  # PostgreSQL's user has its folder in it
 os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
 
 atexit.register(shutil.rmtree, TEMPORARY, ignore_errors=True)  # the first one is called last
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``ONE_VARIANT``, run one variant of each test that has a sync and an async one.
+
+    `test_twins` shows that the variants are the same code. Of half of the tests it is the sync one,
+    of the others the async one; ``make test-all`` runs both.
+    """
+    if "ONE_VARIANT" not in os.environ:
+        return
+    variants: dict[str, dict[str, pytest.Item]] = {}
+    for item in items:
+        words = re.split(r"([\[\]-])", item.nodeid)
+        for variant in {"sync", "async"}.intersection(words):
+            test = "".join("*" if word == variant else word for word in words)
+            variants.setdefault(test, {})[variant] = item
+    left_out = {
+        both["async" if zlib.crc32(test.encode()) % 2 else "sync"].nodeid
+        for test, both in variants.items()
+        if len(both) == 2
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+    items[:] = [item for item in items if item.nodeid not in left_out]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,10 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 
 with create_session() as session:
-    rows = session.query(XComModel).filter_by(dag_id=sys.argv[1], task_id=sys.argv[2])
-    print("XCOM", json.dumps({row.key: XComModel.deserialize_value(row) for row in rows}))
+    for dag_id, task_id in zip(sys.argv[1::2], sys.argv[2::2]):
+        rows = session.query(XComModel).filter_by(dag_id=dag_id, task_id=task_id)
+        xcoms = {row.key: XComModel.deserialize_value(row) for row in rows}
+        print("XCOM", dag_id, json.dumps(xcoms))
 """
 
 RUN_FLOWS = """
@@ -70,16 +73,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="empirical-demo-") as folder:
         home = Path(folder)
         # The interpreters stay as they are named: resolved, they would lose their environment.
-        with local_empirical(options.airflow_python.absolute(), home) as url:
-            say(f"A local Empirical listens on {url}")
-            in_airflow(options.airflow_python.absolute(), home, url)
-            in_prefect(options.prefect_python.absolute(), home, url)
+        with (
+            local_empirical(options.airflow_python.absolute(), home) as url,
+            ThreadPoolExecutor() as pool,
+        ):
+            say(f"The emulator listens on {url}")
+            # At the same time: each mostly waits for its own processes to start.
+            prefect = pool.submit(list, in_prefect(options.prefect_python.absolute(), home, url))
+            for line in in_airflow(options.airflow_python.absolute(), home, url):
+                say(line)
+            say("Prefect: flows_examples/release_then_test.py and gate.py ...")
+            for line in prefect.result():
+                say(line)
     say("Done.")
     return 0
 
 
-def in_airflow(python: Path, home: Path, url: str) -> None:
-    """Run the DAGs in a new Airflow, and tell what is read back from their XComs."""
+def in_airflow(python: Path, home: Path, url: str) -> Iterator[str]:
+    """Run the DAGs in a new Airflow; yield what is read back from their XComs, line by line."""
     connection = {"conn_type": "empirical", "password": KEY, "host": url}
     environment = {
         "AIRFLOW_HOME": str(home / "airflow"),
@@ -89,46 +100,42 @@ def in_airflow(python: Path, home: Path, url: str) -> None:
         "AIRFLOW_CONN_EMPIRICAL_DEFAULT": json.dumps(connection),
     }
     airflow = str(python.with_name("airflow"))
-
-    def test_dag(dag_id: str, task_id: str, **conf: str) -> dict[str, Any]:
-        say(f"Airflow: dags_examples/{dag_id}.py ...")
-        file = ROOT / "dags_examples" / f"{dag_id}.py"
-        given = ["-c", json.dumps(conf)] if conf else []
-        run([airflow, "dags", "test", dag_id, "-f", file, *given], home, environment)
-        output = run([python, "-c", READ_XCOM, dag_id, task_id], home, environment)
-        xcom: dict[str, Any] = json.loads(line_of("XCOM", output))
-        return xcom
-
+    conf = {"release_then_test": {"site_dir": str(home / "site-airflow")}}
+    tasks = {"release_then_test": "e2e", "gate_deferrable": "gate", "promote_or_roll_back": "gate"}
     run([airflow, "db", "migrate"], home, environment)
-    xcom = test_dag("release_then_test", "e2e", site_dir=str(home / "site-airflow"))
-    say(f"  XCom test_run_id   {xcom['test_run_id']}")
-    say(f"  XCom test_run_url  {xcom['test_run_url']}")
-    say(f"  the page says      {page_title(xcom['test_run_url'])}")
+    for dag_id in tasks:
+        yield f"Airflow: dags_examples/{dag_id}.py ..."
+        file = ROOT / "dags_examples" / f"{dag_id}.py"
+        given = ["-c", json.dumps(conf[dag_id])] if dag_id in conf else []
+        run([airflow, "dags", "test", dag_id, "-f", file, *given], home, environment)
+    output = run([python, "-c", READ_XCOM, *sum(tasks.items(), ())], home, environment)
+    xcom = json.loads(line_of("XCOM release_then_test", output))
+    yield f"  XCom test_run_id   {xcom['test_run_id']}"
+    yield f"  XCom test_run_url  {xcom['test_run_url']}"
+    yield f"  the page says      {page_title(xcom['test_run_url'])}"
     for dag_id in ("gate_deferrable", "promote_or_roll_back"):
-        verdict = test_dag(dag_id, "gate")["verdict"]
-        say(f"  XCom verdict       {verdict['outcome']}: {verdict['summary']}")
-        for name in verdict["failed_tests"]:
-            say(f"    - {name}")
+        verdict = json.loads(line_of(f"XCOM {dag_id}", output))["verdict"]
+        yield f"  XCom verdict       {verdict['outcome']}: {verdict['summary']}"
+        yield from (f"    - {name}" for name in verdict["failed_tests"])
 
 
-def in_prefect(python: Path, home: Path, url: str) -> None:
-    """Run the flows on a new server, and tell what is read back from their final states."""
+def in_prefect(python: Path, home: Path, url: str) -> Iterator[str]:
+    """Run the flows on a new server; yield what is read back from their final states."""
     environment = {
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start is slow
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "240",  # the first start is slow
         "DO_NOT_TRACK": "1",
     }
-    say("Prefect: flows_examples/release_then_test.py and gate.py ...")
     arguments = [KEY, url, str(home / "site-prefect"), ROOT / "flows_examples"]
     output = run([python, "-c", RUN_FLOWS, *arguments], home, environment)
     release = json.loads(line_of("RELEASE", output))
-    say(f"  {release['name']}: {release['message']}")
-    say(f"  state data         test run {release['run']['id']}")
-    say(f"  the page says      {page_title(release['run']['url'])}")
+    yield f"  {release['name']}: {release['message']}"
+    yield f"  state data         test run {release['run']['id']}"
+    yield f"  the page says      {page_title(release['run']['url'])}"
     for environment_slug in ("staging", "production"):
         final = json.loads(line_of(f"GATE {environment_slug}", output))
-        say(f"  {final['name']}: {final['message']}")
+        yield f"  {final['name']}: {final['message']}"
 
 
 def run(command: list[str | Path], home: Path, environment: dict[str, str]) -> str:
@@ -140,7 +147,7 @@ def run(command: list[str | Path], home: Path, environment: dict[str, str]) -> s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     if done.returncode != 0:

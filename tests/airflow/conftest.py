@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import closing
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from empirical_provider import EmpiricalClient, TestRunRequest
+from tests.airflow.migrated import copy_migrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,27 +43,77 @@ os.environ.update(
 )
 
 
+END = "ended with status "
+"""What the server of commands says of one; Airflow's imports may print other lines."""
+
+
+class CommandServer:
+    """The process that runs Airflow's commands: see `command_server`."""
+
+    _LIMIT = 280.0
+    """Seconds after which a command counts as hanging."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("command_server.py")],
+            cwd=HOME,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._output = HOME.with_suffix(".out")
+        atexit.register(self._end)
+
+    def run(self, *arguments: str, **environment: str) -> tuple[bool, str]:
+        """Run a command; return whether it succeeded, and what it wrote."""
+        assert self._process.stdin
+        assert self._process.stdout
+        command = {
+            "arguments": arguments,
+            "environment": {**os.environ, **environment},
+            "folder": str(HOME),
+            "output": str(self._output),
+        }
+        self._output.write_text("")
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        hanging = threading.Timer(self._LIMIT, self._kill)
+        hanging.start()
+        ends = (line for line in self._process.stdout if line.startswith(END))
+        end = next(ends, "")
+        hanging.cancel()
+        output = self._output.read_text(errors="replace")
+        assert end, f"the command hangs, or its server has ended:\n{output}"
+        return int(end.removeprefix(END)) == 0, output
+
+    def _end(self) -> None:
+        """End it with the command that may still be running."""
+        self._kill()
+        self._process.communicate()
+
+    def _kill(self) -> None:
+        for each in psutil.Process(self._process.pid).children(recursive=True):
+            each.kill()
+        self._process.kill()
+
+
+@cache
+def _command_server() -> CommandServer:
+    return CommandServer()
+
+
 def airflow(*arguments: str, may_fail: bool = False, **environment: str) -> str:
     """Run the `airflow` command; return what it wrote, or fail with all of it."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("airflow"), *arguments],
-        env={**os.environ, **environment},
-        cwd=HOME,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    told = done.stdout + done.stderr
-    assert may_fail or done.returncode == 0, told
-    return told
+    succeeded, output = _command_server().run(*arguments, **environment)
+    assert may_fail or succeeded, output
+    return output
 
 
 @pytest.fixture(scope="session")
 def database() -> Path:
     """Return the file of Airflow's database, with its tables made."""
-    airflow("db", "migrate")
-    return HOME / "airflow.db"
+    file = HOME / "airflow.db"
+    copy_migrated(file)
+    return file
 
 
 @pytest.fixture

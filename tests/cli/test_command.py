@@ -35,7 +35,7 @@ class Command:
 
     def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         with self.started(*arguments) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=240)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def started(self, *arguments: object) -> subprocess.Popen[str]:
@@ -241,7 +241,7 @@ def test_ctrl_c_cancels_the_run_once(command: Command, empirical: Emulator) -> N
     with command.started("run", *STAGING, "--poll-interval", "0.3") as process:
         until(lambda: is_waited_for(empirical))
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=240)
     assert process.returncode == ExitCode.CANCELLED
     assert ([run.state for run in empirical.runs], cancels(empirical)) == (["cancelled"], 1)
 
@@ -254,7 +254,7 @@ def test_a_second_ctrl_c_leaves_it(command: Command, empirical: Emulator) -> Non
         process.send_signal(signal.SIGINT)
         until(lambda: cancels(empirical))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=240)
     assert process.returncode == ExitCode.LEFT
     assert "Left as it is." in err
     assert cancels(empirical) == 1
@@ -269,7 +269,7 @@ def test_ctrl_c_leaves_a_run_that_is_not_ours_alone(
     with command.started("run", *STAGING, *option, "--poll-interval", "60") as process:
         until(lambda: is_waited_for(empirical))
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=240)
     assert process.returncode == ExitCode.LEFT
     assert ([run.state for run in empirical.runs], cancels(empirical)) == (["started"], 0)
 

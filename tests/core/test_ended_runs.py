@@ -24,6 +24,7 @@ from empirical_provider.ended_runs import Cursor, Look, _steps
 from empirical_provider.outcomes import result_of
 from empirical_provider.receiving import Answer
 from tests.core.simulation import FAULTS, SETTINGS, Service
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -484,7 +485,7 @@ RETURNED = [SEEN, ("leave", 0), END, END, SEEN, END, ("look", None, "all_return"
 
 @example(JOINED, 0.0, 0)
 @example(RETURNED, 0.0, 0)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(HISTORY, st.sampled_from([0.0, 100.0]), st.integers(0, 3))
 def test_any_history_is_told_once(history: list[Any], list_lag: float, before: int) -> None:
     """Over random runs, pauses, faults, crashes and lagging lists, every watcher, also one that

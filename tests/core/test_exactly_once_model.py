@@ -22,9 +22,10 @@ from empirical_provider import (
 from empirical_provider.policy import AFTER_RED
 from empirical_provider.trigger_key import TriggerKey
 from tests.core.simulation import DEAD, FAULTS, Attempt, Service, Task
+from tests.examples import examples
 
 SEQUENCES = int(os.environ.get("EXACTLY_ONCE_SEQUENCES", "0"))
-"""Given by hand, so many new ones; otherwise the same 2,000 each time."""
+"""Given by hand, so many new sequences; otherwise the same ones each time."""
 
 pytestmark = [pytest.mark.timeout(900 + SEQUENCES), pytest.mark.slow]
 
@@ -248,7 +249,7 @@ class ExactlyOnce(RuleBasedStateMachine):
 
 TestExactlyOnce = ExactlyOnce.TestCase
 TestExactlyOnce.settings = settings(
-    max_examples=SEQUENCES or 2_000,
+    max_examples=SEQUENCES or examples(2_000),
     stateful_step_count=30,
     phases=[Phase.generate],  # shrinking takes minutes, and all steps are printed anyway
     derandomize=not SEQUENCES,

@@ -46,6 +46,7 @@ from empirical_provider.settings import Settings
 from empirical_provider.verdict import judge
 from tests.core.hostile import KEY, OVERRIDE, mutated, says_green
 from tests.core.simulation import Service
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from empirical_provider.endpoints import Call
 
 LONG_RUN = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-ANSWERS = LONG_RUN or 36_000
+ANSWERS = LONG_RUN or examples(36_000)
 """In all; each endpoint has its share."""
 
 AT_A_TIME = 20
@@ -231,7 +232,7 @@ moments = st.sampled_from(MOMENTS) | st.text(max_size=40)
 
 
 @pytest.mark.seconds
-@settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(1000), deadline=None, derandomize=True, database=None)
 @given(st.integers(100, 999), moments, moments, st.binary(max_size=60))
 def test_no_status_and_no_moment_is_beyond_us(
     status: int, date: str, retry_after: str, body: bytes

@@ -22,6 +22,7 @@ from empirical_provider import (
 )
 from empirical_provider.emulator import Emulator
 from empirical_provider.trigger_key import TriggerKey
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +144,7 @@ def utf8(text: str) -> bool:
 
 
 @pytest.mark.parametrize("field", BODY_FIELDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(text=anything)
 @example(text="\r\nX-Injected: yes")
 @example(text="\ud800")
@@ -181,7 +182,7 @@ def test_free_text_may_have_many_lines(value: str, service: Service) -> None:
     assert heard.body["metadata"] == {"v": value}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(number=st.one_of(st.integers(), st.floats(), st.integers(-3, 3).map(lambda n: 2**53 + n)))
 @example(number=10**5000)
 @example(number=-(10**5000))
@@ -198,7 +199,7 @@ def test_a_number_arrives_as_it_is_or_is_refused(number: float, service: Service
         assert heard.body["metadata"] == {"n": number}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(text=anything)
 def test_a_filter_of_the_list_stays_in_its_parameter(text: str, service: Service) -> None:
     """A text in a filter is that parameter's value and no other's, or refused by name."""
@@ -234,7 +235,7 @@ def test_a_bad_filter_is_refused(filters: dict[str, Any], message: str, service:
     assert service.emulator.requests == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(text=anything)
 def test_a_reason_arrives_to_the_byte_or_is_refused(text: str, service: Service) -> None:
     """The reason of a cancel, which may have many lines, is in the body as it was given."""
@@ -349,7 +350,7 @@ def test_a_query_that_is_too_long_is_not_sent_again(empirical: Emulator, ask: Tw
     assert [each.endpoint for each in empirical.requests] == ["list_environments"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(text=anything)
 def test_any_key_can_be_hashed_or_is_refused(text: str) -> None:
     """What a run is for may be any text; one that no UTF-8 can hold is refused by name."""

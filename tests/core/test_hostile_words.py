@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from empirical_provider import EmpiricalClient, GatePolicy, TestRun, endpoints, run_report
 from empirical_provider.checks import NOT_IN_A_LINE
 from empirical_provider.verdict import judge
+from tests.examples import examples
 
 FORGED = "ok\n2026-11-25 ERROR forged\r\x1b[2J\x00\u2028\u202e\ud800\x85"
 
@@ -53,7 +54,7 @@ def everything_told(run: TestRun) -> list[str]:
 
 
 @pytest.mark.seconds
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(text=st.one_of(st.just(FORGED), st.text(st.characters(categories=["Cc", "Cs", "Cf", "L"]))))
 def test_every_text_of_the_service_is_one_line(text: str) -> None:
     """No text that is read can forge a line, steer a terminal, or fail to be written as UTF-8."""

@@ -27,6 +27,7 @@ from empirical_provider.polling import Poller, SharedClient, shared_client
 from empirical_provider.request import TestRunRequest
 from tests.core.simulation import Service
 from tests.core.timelapse import Client, played
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -136,7 +137,7 @@ FAULTS = st.lists(
 
 
 @pytest.mark.seconds
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(
     plans=st.lists(PLANS, min_size=1, max_size=12),
     others=st.sampled_from([0, 3, 60]),

@@ -13,6 +13,7 @@ from empirical_provider import (
     atrigger_test_run,
     await_for_test_run,
 )
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Call = Callable[[AsyncEmpiricalClient, Any], Awaitable[Any]]
 
 TASKS = 20
-REPETITIONS = 50
+REPETITIONS = examples(50)
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 STAGING = TestRunRequest(environment="staging", build={"commit": "abc"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+from collections.abc import Mapping
 
 import pytest
 
@@ -41,15 +42,18 @@ TWIN_NAMES = {
 class _Strip(ast.NodeTransformer):
     """Takes out async, await and docstrings, and writes the sync names."""
 
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         return self.visit(ast.FunctionDef(**dict(ast.iter_fields(node))))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = TWIN_NAMES.get(node.name, node.name)
+        node.name = self._names.get(node.name, node.name)
         return self._without_docstring(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        node.name = TWIN_NAMES.get(node.name, node.name)
+        node.name = self._names.get(node.name, node.name)
         return self._without_docstring(node)
 
     def _without_docstring(self, node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
@@ -67,16 +71,17 @@ class _Strip(ast.NodeTransformer):
         return self.visit(node.value)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        node.id = TWIN_NAMES.get(node.id, node.id)
+        node.id = self._names.get(node.id, node.id)
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        node.attr = TWIN_NAMES.get(node.attr, node.attr)
+        node.attr = self._names.get(node.attr, node.attr)
         return self.generic_visit(node)
 
 
-def plain(thing: object) -> list[str]:
-    tree = _Strip().visit(ast.parse(inspect.getsource(thing)))  # type: ignore[arg-type]
+def plain(thing: object, names: Mapping[str, str] = TWIN_NAMES) -> list[str]:
+    """Return the lines of a function or class, the same for the sync and the async variant."""
+    tree = _Strip(names).visit(ast.parse(inspect.getsource(thing)))  # type: ignore[arg-type]
     return ast.unparse(ast.fix_missing_locations(tree)).splitlines()
 
 

@@ -65,9 +65,32 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+FIRST, LAST = "test_processes", "test_leaks"
+"""Airflow's `test_processes` has a deployment of its own, which has gone before the one of all the
+others comes up; `test_leaks` searches what all of them have left."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Search for leaks once everything else has been done."""
-    items.sort(key=lambda item: "leaks" in item.path.name)
+    """Order the modules; a test may take as long as several of its waits, each of some minutes."""
+    items.sort(key=lambda item: (item.path.stem == LAST, item.path.stem != FIRST))
+    for item in items:
+        item.add_marker(pytest.mark.timeout(1200))
+
+
+def started_by(request: pytest.FixtureRequest) -> list[str]:
+    """Return what the selected tests of a module need to have started.
+
+    A test says so by ``@pytest.mark.starts("name")``. A fixture of the module starts all of it at
+    once, and each test waits for its own.
+    """
+    names = [
+        name
+        for item in request.session.items
+        if item.path == request.path
+        for marker in item.iter_markers("starts")
+        for name in marker.args
+    ]
+    return [*dict.fromkeys(names)]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -67,7 +67,7 @@ class Scene:
 
     def _play(self) -> None:
         try:
-            until("somebody waits for the run", self._is_waited_for, 150)
+            until("somebody waits for the run", self._is_waited_for)
             self.run_id = self.emulator.runs[0].id
             self.fault.strike(self.emulator, self.run_id)
             if self.fault.outcome == "passed":

@@ -40,7 +40,7 @@ def postgres() -> Iterator[str]:
             processes.all_alive()
             return subprocess.run(ready, check=False, timeout=10).returncode == 0
 
-        until("PostgreSQL answers", answers, 30)
+        until("PostgreSQL answers", answers)
         yield f"{ROLE}@127.0.0.1:{port}/postgres"
 
 

@@ -1,4 +1,4 @@
-"""Processes of a host on this machine: started, killed, started again, and in the end all gone."""
+"""Processes of an orchestrator on this machine: started, killed, restarted, and in the end gone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import psutil
+import pytest
 
 T = TypeVar("T")
 
@@ -29,12 +30,27 @@ _PORTS = iter(range(randrange(10_000, 30_000), 32_768))  # noqa: S311  # no secr
 _SHOWN = 3_000
 """Bytes of each process's output that a failure shows."""
 
+LIMIT = 300.0
+"""Seconds after which a condition counts as never met. No condition of a test takes nearly as long,
+also at a load of 10: only what hangs reaches it."""
 
-def until(what: str, look: Callable[[], T], limit: float = 60.0) -> T:
-    """Look until there is something to see; fail when that takes too long."""
+START_LIMITS = (170.0, 80.0)
+"""Seconds in which everything must be up at the first start, and at the second and last one."""
+
+_living: list[Processes] = []
+
+
+def until(what: str, look: Callable[[], T], limit: float = LIMIT) -> T:
+    """Check a condition until it holds, and return what it returned.
+
+    Raises:
+        AssertionError: It did not hold within the limit; with the last output of all processes.
+    """
     end = time.monotonic() + limit
     while not (seen := look()):
-        assert time.monotonic() < end, f"not within {limit:.0f} s: {what}"
+        if time.monotonic() >= end:
+            outputs = "\n".join(each.output() for each in _living)
+            raise AssertionError(f"not within {limit:.0f} s: {what}\n{outputs}")
         time.sleep(0.2)
     return seen
 
@@ -52,6 +68,10 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
+class ProcessFailedError(Exception):
+    """A process that runs to its end did not end well."""
+
+
 class Processes:
     """A temporary home, and the processes that live in it; as a context manager, all end with it.
 
@@ -67,6 +87,8 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, Callable[[], subprocess.Popen[bytes]]] = {}
 
+        _living.append(self)
+
     def __enter__(self) -> Self:
         return self
 
@@ -77,6 +99,39 @@ class Processes:
         trace: TracebackType | None,
     ) -> None:
         self.end()
+
+    def bring_up(self, what: str, start: Callable[[], object], is_up: Callable[[], object]) -> None:
+        """Start processes and wait until they are up; once more if they are not in time.
+
+        Without them no test of the session can pass: so if they never come up, this ends the
+        session, with one error that shows what each process wrote last.
+
+        Args:
+            what: What is started, for the message.
+            start: Starts the processes, by `start` and `once`.
+            is_up: Returns whether all of them are up.
+        """
+        for limit in START_LIMITS:
+            began = time.monotonic()
+            try:
+                start()
+                while time.monotonic() - began < limit and not self._ended():
+                    if is_up():
+                        return
+                    time.sleep(0.2)
+            except ProcessFailedError as error:
+                ended = str(error)
+            else:
+                ended = f"{', '.join(self._ended())} ended" if self._ended() else "it was too slow"
+            took = time.monotonic() - began
+            output = self.output()
+            self._stop(grace=5.0)
+            self._running.clear()
+        pytest.exit(
+            f"{what} did not come up in two starts; the second one failed after {took:.0f} s:"
+            f" {ended}. What its processes wrote last:\n{output}",
+            returncode=1,
+        )
 
     def start(
         self, name: str, command: list[str | Path], environment: Mapping[str, str], cwd: Path
@@ -102,42 +157,56 @@ class Processes:
     def once(
         self, name: str, command: list[str | Path], environment: Mapping[str, str], cwd: Path
     ) -> None:
-        """Run a process to its good end, within a minute."""
+        """Run a process to its good end.
+
+        Raises:
+            ProcessFailedError: It failed, or did not end in time.
+        """
         process = self.start(name, command, environment, cwd)
-        assert process.wait(60) == 0, self.output()
+        try:
+            status = process.wait(START_LIMITS[0])
+        except subprocess.TimeoutExpired:
+            raise ProcessFailedError(f"{name} did not end") from None
         del self._running[name]
+        if status != 0:
+            raise ProcessFailedError(f"{name} ended with status {status}")
 
     def again(self, name: str) -> None:
         """Start a process that has ended, as it was started before."""
         assert self._running[name].poll() is not None, f"{name} is still running"
         self._running[name] = self._started[name]()
 
-    def kill(
-        self, name: str, how: signal.Signals, limit: float = 30.0, *, insist: bool = False
-    ) -> None:
+    def kill(self, name: str, how: signal.Signals, *, insist_after: float | None = None) -> None:
         """Send a signal to a process alone, and wait for its end.
 
-        Whoever insists kills it after the limit with all that it has started, as a supervisor does;
-        else that is a failure.
+        Args:
+            name: The process.
+            how: The signal.
+            insist_after: Seconds after which it is killed with all that it has started, as a
+                supervisor does; default: never, which is a failure.
         """
+        limit = LIMIT if insist_after is None else insist_after
         started = psutil.Process(self._running[name].pid).children(recursive=True)
         self._running[name].send_signal(how)
         try:
             self._running[name].wait(limit)
         except subprocess.TimeoutExpired:
-            if insist:
+            if insist_after is not None:
                 for each in (self._running[name], *started):
                     with suppress(psutil.NoSuchProcess):
                         each.kill()
-                self._running[name].wait(limit)
+                self._running[name].wait(LIMIT)
                 return
             late = f"{name} did not end within {limit:.0f} s of {how.name}"
             raise AssertionError(f"{late}:\n{self.output()}") from None
 
     def all_alive(self) -> None:
-        """Fail with the output of all where one has ended."""
-        ended = [name for name, each in self._running.items() if each.poll() is not None]
+        """Fail with the output of all if one has ended."""
+        ended = self._ended()
         assert not ended, f"{', '.join(ended)} ended:\n{self.output()}"
+
+    def _ended(self) -> list[str]:
+        return [name for name, each in self._running.items() if each.poll() is not None]
 
     def output(self) -> str:
         """Return what the processes have written last, for a failure's message."""
@@ -146,8 +215,13 @@ class Processes:
             for path in sorted(self.home.glob("*.out"))
         )
 
-    def end(self, grace: float = 8.0) -> None:
-        """End the processes with all that they have started, and take the home away."""
+    def end(self) -> None:
+        """End the processes with all that they have started, and remove the home."""
+        self._stop(grace=8.0)
+        _living.remove(self)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _stop(self, grace: float) -> None:
         for process in self._running.values():
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -162,7 +236,6 @@ class Processes:
             psutil.wait_procs(left, timeout=2)
         for process in self._running.values():
             process.wait()
-        shutil.rmtree(self.home, ignore_errors=True)
 
 
 def _of_home(home: Path) -> Iterator[psutil.Process]:

@@ -109,7 +109,7 @@ def run(script: str, shell: dict[str, str], folder: Path) -> str:
         env=shell,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

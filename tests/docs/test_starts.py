@@ -14,7 +14,8 @@ import pytest
 
 from tests.docs.blocks import ROOT, of_page
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# They install everything anew, as a reader does.
+pytestmark = [pytest.mark.extended, pytest.mark.timeout(1200)]
 
 STARTS = {"start-airflow": "airflow", "start-prefect": "prefect", "start-anywhere": "core"}
 """The pages, and the versions that are installed: those that everything else is tested with."""
@@ -80,7 +81,7 @@ def test_the_page_leads_there(page: str, wheel: Path, tmp_path: Path) -> None:
             start_new_session=True,
         )
         try:
-            status = process.wait(timeout=500)
+            status = process.wait(timeout=1000)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prefect import flow, get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -23,6 +25,7 @@ from prefect.client.schemas.filters import (
     ArtifactFilterTaskRunId,
 )
 from prefect.client.schemas.objects import State
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
@@ -47,6 +50,7 @@ from empirical_provider.prefect import (
     trigger_test_run,
     wait_for_test_run,
 )
+from tests.deployment.processes import LIMIT, START_LIMITS
 
 PREFECTS_OWN_WARNINGS = (
     # Prefect leaves clients and database connections to the garbage collector.
@@ -90,15 +94,53 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2,  # seconds until a log can be read
     }
     with temporary_settings(ours), ExitStack() as entered:
+        _start_server(entered, home / "server.log")
+        address = get_current_settings().server.database.connection_url
+        yield Places(home, Path(address.get_secret_value().partition(":///")[2]).parent)
+
+
+def _start_server(entered: ExitStack, log: Path) -> None:
+    """Start the server of Prefect's own harness; end the session if it does not come up in time.
+
+    Without it no test of the session can pass. The harness waits only as long as it is told, and
+    gives up at the first response that is late: so it has a second start.
+    """
+    for limit in START_LIMITS:
+        began = time.monotonic()
         # Ctrl-C is for the tests: without a server, what they are doing would be tried again and
         # again. The server inherits that the signal is blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            entered.enter_context(prefect_test_harness(server_startup_timeout=60))
+            with _output_to(log):
+                entered.enter_context(prefect_test_harness(server_startup_timeout=int(limit)))
+        except (RuntimeError, httpx.HTTPError) as error:
+            failure = f"after {time.monotonic() - began:.0f} s: {error!r}"
+            for each in [*SubprocessASGIServer._instances.values()]:
+                each.stop()
+        else:
+            return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        address = get_current_settings().server.database.connection_url
-        yield Places(home, Path(address.get_secret_value().partition(":///")[2]).parent)
+    pytest.exit(
+        f"Prefect's server did not come up in two starts; the second one failed {failure}. What it"
+        f" wrote last:\n{log.read_text(errors='replace')[-3_000:]}",
+        returncode=1,
+    )
+
+
+@contextmanager
+def _output_to(file: Path) -> Iterator[None]:
+    """Have what is started meanwhile write its output to a file."""
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    with file.open("ab") as opened:
+        for number, _ in kept:
+            os.dup2(opened.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 @pytest.fixture
@@ -229,7 +271,7 @@ def running(request: pytest.FixtureRequest) -> Twin:
     return Twin(request.param)
 
 
-def _eventually(look: Callable[[], Any], seconds: float = 30.0) -> Any:
+def _eventually(look: Callable[[], Any], seconds: float = LIMIT) -> Any:
     give_up_at = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < give_up_at, "the server did not write it in time"

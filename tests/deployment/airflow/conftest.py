@@ -1,8 +1,9 @@
-"""One whole Airflow for the session, with the local Empiricals that its DAGs go by."""
+"""One whole Airflow for all modules; each has DAGs, a connection and an emulator of its own."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,9 +29,15 @@ SLOTS = 6
 
 
 @pytest.fixture(scope="session")
-def deployment() -> Iterator[Deployment]:
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the deployment's DAGs, to which a module may add files."""
+    return Path(shutil.copytree(DAGS, tmp_path_factory.mktemp("deployment") / "dags"))
+
+
+@pytest.fixture(scope="session")
+def deployment(dags: Path) -> Iterator[Deployment]:
     """Return a whole Airflow on SQLite."""
-    with Deployment(DAGS, slots=SLOTS) as airflow:
+    with Deployment(dags, slots=SLOTS) as airflow:
         airflow.set_variable("flavour", SECRET)
         yield airflow
 
@@ -86,14 +93,17 @@ def serving(environments: dict[str, str]) -> Service:
 
 
 @contextmanager
-def started(deployment: Deployment, environments: dict[str, str]) -> Iterator[Service]:
-    """Start the DAG of each environment's name; yield the service that they go by.
+def started(
+    deployment: Deployment, connection: str, environments: dict[str, str]
+) -> Iterator[Service]:
+    """Start the DAG of each environment's name; yield the emulator that they use.
 
     Args:
-        deployment: Where they run; its default connection leads to the service from now on.
+        deployment: Where they run.
+        connection: The id of their connection, which is made to lead to the emulator.
         environments: How the runs of each environment end.
     """
     with serving(environments) as service:
-        deployment.connect("empirical_default", password=KEY, host=service.url)
+        deployment.connect(connection, password=KEY, host=service.url)
         deployment.trigger(*environments)
         yield service

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from tests.deployment.airflow.host import Deployment
 
-DAGS = {name: f"fault-{number:02}" for number, name in enumerate(FAULTS)}
+pytestmark = pytest.mark.extended
 
-pytestmark = pytest.mark.timeout(400)
+DAGS = {name: f"fault-{number:02}" for number, name in enumerate(FAULTS)}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_gate_comes_to_what_it_must(
     """A fault that passes is survived in the first try; one that does not closes the gate."""
     scene, fault, dag_id = scenes[name], FAULTS[name], DAGS[name]
     scene.finished()
-    gate = deployment.ended(dag_id, 120)
+    gate = deployment.ended(dag_id)
     log = deployment.log(dag_id)
     opened = fault.outcome == "passed"
     assert (gate["state"], gate["try_number"]) == ("success" if opened else "failed", 1), log

@@ -14,6 +14,7 @@ import pytest
 
 from tests.deployment.airflow.conftest import started
 from tests.deployment.airflow.host import AIRFLOW
+from tests.deployment.conftest import started_by
 from tests.deployment.processes import until
 
 if TYPE_CHECKING:
@@ -30,8 +31,17 @@ MODES = {
     "sensor": "sensor, deferrable",
 }
 COLOURS = {"green": ("passed", "success"), "red": ("failed", "failed")}
+BASIC_MODES = {"sync", "deferrable", "reschedule"}
 CASES = [
-    pytest.param(mode, colour, marks=pytest.mark.scenario(f"gate, {name}: {colour}"))
+    pytest.param(
+        mode,
+        colour,
+        marks=[
+            pytest.mark.scenario(f"gate, {name}: {colour}"),
+            pytest.mark.starts(f"{mode}-{colour}"),
+            *([] if mode in BASIC_MODES else [pytest.mark.extended]),
+        ],
+    )
     for (mode, name), colour in product(MODES.items(), COLOURS)
 ]
 ENDS = {
@@ -41,13 +51,12 @@ ENDS = {
     "trigger-only": "stuck",
 }
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
-def service(deployment: Deployment) -> Iterator[Service]:
-    """Return the service of these DAGs, all of which have been started."""
-    with started(deployment, ENDS) as service:
+def service(request: pytest.FixtureRequest, deployment: Deployment) -> Iterator[Service]:
+    """Return the service of these DAGs, which have been started."""
+    ends = {name: ENDS[name] for name in started_by(request)}
+    with started(deployment, "basics", ends) as service:
         yield service
 
 
@@ -73,11 +82,12 @@ def test_the_form_has_our_fields_only(deployment: Deployment) -> None:
 
 
 @pytest.mark.scenario("gate: a worker killed, adopted by a retry")
+@pytest.mark.starts("worker-killed")
 def test_a_killed_worker_leaves_its_run_to_the_retry(
     deployment: Deployment, service: Service
 ) -> None:
     """A task that is killed while it waits is tried again, and goes on with the run there is."""
-    until("the worker waits", lambda: service.looks("worker-killed") > 1, 120)
+    until("the worker waits", lambda: service.looks("worker-killed") > 1)
     [gate] = deployment.tasks("worker-killed")
     assert gate["state"] == "running"
     looks = service.looks("worker-killed")
@@ -88,8 +98,8 @@ def test_a_killed_worker_leaves_its_run_to_the_retry(
     ):  # it fails a task for good whose process alone is killed; not a lost worker
         killed.parent().kill()
     killed.kill()
-    until("the retry runs", lambda: deployment.tasks("worker-killed")[0]["try_number"] == 2, 90)
-    until("it waits again", lambda: service.looks("worker-killed") > looks + 1, 120)
+    until("the retry runs", lambda: deployment.tasks("worker-killed")[0]["try_number"] == 2)
+    until("it waits again", lambda: service.looks("worker-killed") > looks + 1)
     run = service.the_run_in("worker-killed")
     assert run.state == "started"
     service.set_state(run.id, "ended")
@@ -107,7 +117,7 @@ def test_a_gate_goes_by_the_verdict(
 ) -> None:
     """Green opens, red fails in the first try of three; the verdict and the log say which run."""
     dag_id, (outcome, state) = f"{mode}-{colour}", COLOURS[colour]
-    gate = deployment.ended(dag_id, 150)
+    gate = deployment.ended(dag_id)
     assert (gate["state"], gate["try_number"]) == (state, 1), deployment.log(dag_id)
     run = service.the_run_in(dag_id)
     assert (run.state, service.sent(dag_id)) == ("ended", 1)
@@ -125,6 +135,7 @@ def test_a_gate_goes_by_the_verdict(
 
 
 @pytest.mark.scenario("trigger")
+@pytest.mark.starts("trigger-only")
 def test_a_trigger_does_not_wait(deployment: Deployment, service: Service) -> None:
     """The task succeeds with the run's id and page in XCom, although the run goes on."""
     assert deployment.ended("trigger-only")["state"] == "success"
@@ -138,9 +149,10 @@ def test_a_trigger_does_not_wait(deployment: Deployment, service: Service) -> No
 
 
 @pytest.mark.scenario("gate, deferrable: triggerer SIGKILL")
+@pytest.mark.starts("triggerer-killed")
 def test_a_killed_triggerer_is_survived(deployment: Deployment, service: Service) -> None:
     """A triggerer that is started again after a kill goes on waiting; the run is left alone."""
-    until("the trigger waits", lambda: service.watched("triggerer-killed") > 2, 120)
+    until("the trigger waits", lambda: service.watched("triggerer-killed") > 2)
     deployment.kill("triggerer", signal.SIGKILL)
     looks = service.watched("triggerer-killed")
     deployment.again("triggerer")
@@ -151,7 +163,7 @@ def test_a_killed_triggerer_is_survived(deployment: Deployment, service: Service
         assert (now, service.cancels("triggerer-killed")) == ("started", 0)
         return service.watched("triggerer-killed") > looks + 1
 
-    until("it waits again", waits, 90)
+    until("it waits again", waits)
     service.set_state(run.id, "ended")
     gate = deployment.ended("triggerer-killed")
     assert (gate["state"], gate["try_number"]) == ("success", 1)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import signal
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.deployment.airflow.conftest import KEY, serving
 from tests.deployment.airflow.host import AIRFLOW
+from tests.deployment.conftest import started_by
 from tests.deployment.processes import until
 
 if TYPE_CHECKING:
@@ -27,8 +28,16 @@ if TYPE_CHECKING:
 MODES = ("trigger-only", "sync", "deferrable")
 CRASHES = [f"{point}-{mode}" for point, mode in product(("unsent", "unsaved"), MODES)]
 MUTE = [f"unanswered-{mode}" for mode in MODES]
+BASIC = "unanswered-deferrable"
 
-pytestmark = pytest.mark.timeout(300)
+
+def cases(dag_ids: list[str]) -> list[Any]:
+    """Return the DAGs as parameters of a test, which has them started."""
+    extended = {True: [], False: [pytest.mark.extended]}
+    return [
+        pytest.param(each, marks=[pytest.mark.starts(each), *extended[each == BASIC]])
+        for each in dag_ids
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +56,18 @@ def mute() -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _started(deployment: Deployment, calm: Service, mute: Service) -> None:
+def _started(
+    request: pytest.FixtureRequest, deployment: Deployment, calm: Service, mute: Service
+) -> None:
     """Start every scenario."""
-    deployment.connect("empirical_default", password=KEY, host=calm.url)
-    deployment.connect("mute", password=KEY, host=mute.url)
-    deployment.trigger(*MUTE, *CRASHES)
+    deployment.connect("crashes", password=KEY, host=calm.url)
+    deployment.connect("crashes-mute", password=KEY, host=mute.url)
+    deployment.trigger(*started_by(request))
 
 
 def is_complete(deployment: Deployment, dag_id: str, run: RunSnapshot) -> None:
     """Check that a gate that has crashed once tells all of the one run."""
-    gate = deployment.ended(dag_id, 150)
+    gate = deployment.ended(dag_id)
     assert (gate["state"], gate["try_number"]) == ("success", 2), deployment.log(dag_id)
     for key in ("return_value", "test_run_id"):
         assert deployment.xcom(dag_id, key) == run.id
@@ -67,12 +78,12 @@ def is_complete(deployment: Deployment, dag_id: str, run: RunSnapshot) -> None:
 
 
 @pytest.mark.scenario("worker SIGKILL: {dag_id}")
-@pytest.mark.parametrize("dag_id", MUTE)
+@pytest.mark.parametrize("dag_id", cases(MUTE))
 def test_a_worker_killed_before_the_answer_leaves_one_run(
     dag_id: str, deployment: Deployment, mute: Service
 ) -> None:
     """The service has acted, and the process is killed while it waits for the answer."""
-    until(f"{dag_id} has started a run", lambda: mute.runs_in(dag_id), 120)
+    until(f"{dag_id} has started a run", lambda: mute.runs_in(dag_id))
     [gate] = deployment.tasks(dag_id)
     assert gate["state"] == "running"
     os.kill(gate["pid"], signal.SIGKILL)
@@ -81,24 +92,24 @@ def test_a_worker_killed_before_the_answer_leaves_one_run(
 
 
 @pytest.mark.scenario("worker SIGKILL: {dag_id}")
-@pytest.mark.parametrize("dag_id", CRASHES)
+@pytest.mark.parametrize("dag_id", cases(CRASHES))
 def test_a_worker_killed_before_the_request_or_the_saving_leaves_one_run(
     dag_id: str, deployment: Deployment, calm: Service
 ) -> None:
     """The process is killed before the request is sent, or after the answer with the id unsaved."""
-    assert deployment.ended(dag_id, 150)
+    assert deployment.ended(dag_id)
     is_complete(deployment, dag_id, calm.the_run_in(dag_id))
     assert calm.sent(dag_id) == 1
 
 
 @pytest.mark.scenario("task state store")
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="there is no task state store before")
-@pytest.mark.parametrize("dag_id", [*MUTE, *CRASHES])
+@pytest.mark.parametrize("dag_id", cases([*MUTE, *CRASHES]))
 def test_the_store_keeps_what_the_next_try_needs(
     dag_id: str, deployment: Deployment, calm: Service, mute: Service
 ) -> None:
     """Airflow's store holds the id of the run: it takes what the core saves, as it is."""
-    deployment.ended(dag_id, 150)
+    deployment.ended(dag_id)
     gate = f"/api/v2/dags/{dag_id}/dagRuns/only/taskInstances/gate"
     kept = deployment.api("GET", f"{gate}/state-store/empirical_test_run")["value"]
     run = (mute if dag_id in MUTE else calm).the_run_in(dag_id)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from tests.deployment.airflow.conftest import Service
     from tests.deployment.airflow.host import Deployment
 
+pytestmark = pytest.mark.extended
+
 WAITING = 10
 PLACES = [f"place-{number:02}" for number in range(20)]
 RED = "place-07"
 SHARING = 20
-
-pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def service(deployment: Deployment) -> Iterator[Service]:
     """Return the service of these DAGs."""
     ends = {**dict.fromkeys(PLACES, "passed"), RED: "failed"}
     with serving({"waiting": "stuck", "sharing": "stuck", **ends}) as service:
-        deployment.connect("empirical_default", password=KEY, host=service.url)
+        deployment.connect("crowds", password=KEY, host=service.url)
         yield service
 
 
@@ -41,13 +41,13 @@ def test_a_quick_task_finishes_before_the_gates_that_wait(
     """More waiting gates than there are slots leave all of them to a task that came after them."""
     assert WAITING > SLOTS
     deployment.trigger("waiting")
-    deployment.waits_deferred("waiting", WAITING, 150)
+    deployment.waits_deferred("waiting", WAITING)
     until("quick is done", lambda: deployment.states("waiting", "quick") == ["success"])
     assert deployment.states("waiting") == ["deferred"] * WAITING
     [quick] = deployment.tasks("waiting", "quick")
     for run in service.runs_in("waiting"):
         service.set_state(run.id, "ended")
-    until("the gates open", lambda: deployment.states("waiting") == ["success"] * WAITING, 120)
+    until("the gates open", lambda: deployment.states("waiting") == ["success"] * WAITING)
     first = min(datetime.fromisoformat(each["end_date"]) for each in deployment.tasks("waiting"))
     assert datetime.fromisoformat(quick["end_date"]) < first
     assert service.sent("waiting") == WAITING
@@ -63,7 +63,7 @@ def test_each_mapped_gate_has_its_own_run(deployment: Deployment, service: Servi
         states = deployment.states("places")
         return len(states) == len(PLACES) and ended.issuperset(states)
 
-    until("all have ended", look, 200)
+    until("all have ended", look)
     for task in deployment.tasks("places"):
         place = PLACES[task["map_index"]]
         run = service.the_run_in(place)
@@ -84,9 +84,9 @@ def test_twenty_tasks_with_one_key_share_one_run(deployment: Deployment, service
         alive = [run for run in runs if not run.state.startswith("cancel")]
         return alive if len(alive) == 1 and service.looks("sharing") > 2 * SLOTS else []
 
-    [run] = until("several wait for one run", agreed, 120)
+    [run] = until("several wait for one run", agreed)
     service.set_state(run.id, "ended")
-    until("all are done", lambda: deployment.states("sharing") == ["success"] * SHARING, 200)
+    until("all are done", lambda: deployment.states("sharing") == ["success"] * SHARING)
     verdicts = [deployment.xcom("sharing", "verdict", index) for index in range(SHARING)]
     assert {(each["run_id"], each["outcome"]) for each in verdicts} == {(run.id, "passed")}
     others = [each for each in service.runs_in("sharing") if each.id != run.id]

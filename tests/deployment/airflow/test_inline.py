@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.providers_manager import ProvidersManager
 
-from tests.airflow.conftest import HOME, DagRun, airflow
+from tests.airflow.conftest import HOME, DagRun
+from tests.airflow.migrated import copy_migrated
 from tests.deployment.airflow.conftest import KEY, SECRET, serving
 from tests.deployment.airflow.test_basics import CASES, COLOURS, ENDS
 from tests.deployment.leaks import files_with, rows_with, tables_of_sqlite
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from tests.deployment.airflow.conftest import Service
 
-pytestmark = pytest.mark.timeout(300)
 
 TESTS_ITSELF = ("MaskSecret(", "VariableResult(", "ConnectionResult(")
 """What `airflow dags test` itself prints in plain text while it passes a secret on."""
@@ -41,7 +41,7 @@ def service() -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def run(service: Service) -> DagRun:
     """Return the one run of the DAG that has all gates."""
-    airflow("db", "migrate")
+    copy_migrated(HOME / "airflow.db")
     with pytest.MonkeyPatch.context() as patch:
         connection = {"conn_type": "empirical", "password": KEY, "host": service.url}
         patch.setenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT", json.dumps(connection))

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 PLANTED = "planted-leak-90d2fa64"
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def database(deployment: Deployment) -> Path:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from tests.deployment.airflow.conftest import Service
 
+pytestmark = pytest.mark.extended
+
 GATES = ("triggerer-killed-of-two", "triggerers-terminated", "scheduler-restarted", "taken-over")
 TRIGGERERS = ("triggerer", "triggerer-2")
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def two(address: str, service: Service) -> Iterator[Deployment]:
     """Return an Airflow with two triggerers, in which all gates have begun to wait."""
     with Deployment(DAGS, database=f"postgresql+psycopg2://{address}", triggerers=2) as airflow:
         airflow.set_variable("flavour", SECRET)
-        airflow.connect("empirical_default", password=KEY, host=service.url)
+        airflow.connect("processes", password=KEY, host=service.url)
         airflow.trigger(*GATES)
-        until("all wait", lambda: all(service.watched(dag_id) > 1 for dag_id in GATES), 120)
+        until("all wait", lambda: all(service.watched(dag_id) > 1 for dag_id in GATES))
         yield airflow
 
 
@@ -60,7 +60,7 @@ def goes_on(service: Service, dag_id: str) -> None:
         assert (service.the_run_in(dag_id).state, service.cancels(dag_id)) == ("started", 0)
         return service.watched(dag_id) > looks + 1
 
-    until("it is looked at again", looked, 90)
+    until("it is looked at again", looked)
 
 
 def opens(two: Deployment, service: Service, dag_id: str) -> None:
@@ -133,7 +133,7 @@ def test_a_trigger_that_is_taken_over_leaves_the_run_alone(
         dag_id,
     )
     assert moved == 1
-    until("the first has let go", lambda: "Another triggerer waits" in two.log(dag_id), 60)
+    until("the first has let go", lambda: "Another triggerer waits" in two.log(dag_id))
     goes_on(service, dag_id)
     service.set_state(service.the_run_in(dag_id).id, "ended")
     opens(two, service, dag_id)

@@ -15,7 +15,7 @@ from tests.signing import SECRET
 if TYPE_CHECKING:
     from tests.deployment.airflow.host import Deployment
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.extended
 
 END = "test_run.some_name_nobody_knows"
 
@@ -50,10 +50,10 @@ def test_a_webhook_starts_a_dag(deployment: Deployment, monkeypatch: pytest.Monk
 
         assert receiver.told("test_run.started", run.id).json() == {"created": None}
         assert receiver.told(END, run.id + 1, result="passed").json()["created"]
-        skipped = until("it has looked", lambda: promoted(0), 90)
+        skipped = until("it has looked", lambda: promoted(0))
         assert skipped == ["success", "skipped", "skipped"]
 
         assert receiver.told(END, run.id, result="failed").json()["created"]
-        assert until("it has promoted", lambda: promoted(1), 120) == ["success"] * 3
+        assert until("it has promoted", lambda: promoted(1)) == ["success"] * 3
         assert service.sent("staging") == 1
         assert service.cancels("staging") == 0

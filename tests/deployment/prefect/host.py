@@ -41,9 +41,6 @@ AT_ONCE = 16
 """Flow runs that the worker runs at the same time: each is a process that starts for seconds, and
 then mostly waits."""
 
-HEALTHY_WITHIN = 60.0
-"""Seconds in which a process must be up."""
-
 _LOG_PAGE = 200
 """Lines of a log that the server hands out at once."""
 
@@ -99,9 +96,32 @@ class Deployment:
         self._exits.close()
 
     def _start(self) -> None:
+        self._worker_began: datetime | None = None
+        self._processes.bring_up("Prefect", self._start_server, self._is_up)
+
+    def _start_server(self) -> None:
+        self._worker_began = None
         port = self.url.removesuffix("/api").rpartition(":")[2]
         self._run("server", "server", "start", "--host", "127.0.0.1", "--port", port)
-        until("Prefect's server is healthy", self._healthy, HEALTHY_WITHIN)
+
+    def _is_up(self) -> bool:
+        """Return whether both are up; the worker is started once the server is healthy."""
+        if not self._healthy():
+            return False
+        if self._worker_began is None:
+            self._open_client()
+            # The worker's own limit would end the worker when a flow run is retried before it has
+            # let go of it; the pool's does not.
+            pool = WorkPoolCreate(name=POOL, type="process", concurrency_limit=AT_ONCE)
+            self.server.create_work_pool(pool, overwrite=True)
+            self._worker_began = datetime.now(UTC)
+            options = f"--pool {POOL} --type process --install-policy never"
+            self._run("worker", "worker", "start", *options.split())
+        return self._at_work(self._worker_began)
+
+    def _open_client(self) -> None:
+        if hasattr(self, "server"):
+            return
         here = {
             PREFECT_API_URL: self.url,
             PREFECT_HOME: str(self.home),
@@ -109,14 +129,6 @@ class Deployment:
         }
         self._exits.enter_context(temporary_settings(here))
         self.server: SyncPrefectClient = self._exits.enter_context(get_client(sync_client=True))
-        # The worker's own limit would end the worker when a flow run is retried before it has let
-        # go of it; the pool's does not.
-        pool = WorkPoolCreate(name=POOL, type="process", concurrency_limit=AT_ONCE)
-        self.server.create_work_pool(pool)
-        began = datetime.now(UTC)
-        options = f"--pool {POOL} --type process --install-policy never"
-        self._run("worker", "worker", "start", *options.split())
-        until("Prefect's worker is at work", lambda: self._at_work(began), HEALTHY_WITHIN)
 
     def _run(self, name: str, *words: str) -> None:
         command: list[str | Path] = [Path(sys.executable).with_name("prefect"), *words]
@@ -128,13 +140,11 @@ class Deployment:
         self._processes.start(name, [sys.executable, script], environment, self.home)
 
     def _healthy(self) -> bool:
-        self._processes.all_alive()
         with suppress(httpx.TransportError):
             return httpx.get(f"{self.url}/health", timeout=5, trust_env=False).is_success
         return False
 
     def _at_work(self, since: datetime) -> bool:
-        self._processes.all_alive()
         beats = [each.last_heartbeat_time for each in self.server.read_workers_for_work_pool(POOL)]
         return any(beat is not None and beat > since for beat in beats)
 
@@ -146,16 +156,17 @@ class Deployment:
         A worker of Prefect 3.8.8 ends its flow runs at once, but may hang for more than 150 s while
         it takes leave of a server that was just restarted: then it is killed, as by a supervisor.
         """
-        self._processes.kill(name, how, insist=True)
+        self._processes.kill(name, how, insist_after=30.0)
 
     def again(self, name: str) -> None:
         """Start one that has ended again, and wait until it is up."""
         began = datetime.now(UTC)
         self._processes.again(name)
         if name == "server":
-            until("the server is healthy again", self._healthy, HEALTHY_WITHIN)
+            until("the server is healthy again", self._healthy)
         else:
-            until("the worker is back at work", lambda: self._at_work(began), HEALTHY_WITHIN)
+            until("the worker is back at work", lambda: self._at_work(began))
+        self._processes.all_alive()
 
     @contextmanager
     def without(self, name: str, how: signal.Signals) -> Iterator[None]:
@@ -215,7 +226,7 @@ class Deployment:
         """Cancel a flow run, as a person does in the browser."""
         self._set_state(flow_run_id, type="CANCELLING", name="Cancelling")
 
-    def retry(self, flow_run_id: UUID, limit: float = 120.0) -> None:
+    def retry(self, flow_run_id: UUID) -> None:
         """Retry a flow run, as a person does in the browser, until it runs again.
 
         Prefect's worker tells of a crash twice, and the second word may undo a retry that has not
@@ -230,7 +241,7 @@ class Deployment:
             return self.states(flow_run_id).count("Running") > ran
 
         self._set_state(flow_run_id, **again)
-        until(f"flow run {flow_run_id} runs again", runs, limit)
+        until(f"flow run {flow_run_id} runs again", runs)
 
     def states(self, flow_run_id: UUID) -> list[str]:
         """Return the names of all states that a flow run was in, oldest first."""
@@ -241,16 +252,16 @@ class Deployment:
         """Return the state of a flow run as the server has it."""
         return self.server.read_flow_run(flow_run_id).state
 
-    def ended(self, flow_run_id: UUID, limit: float = 150.0) -> Any:
+    def ended(self, flow_run_id: UUID) -> Any:
         """Return the final state of a flow run, once there is one."""
 
         def final() -> Any:
             state = self.state(flow_run_id)
             return state if state and state.is_final() else None
 
-        return until(f"flow run {flow_run_id} has ended", final, limit)
+        return until(f"flow run {flow_run_id} has ended", final)
 
-    def completed(self, flow_run_id: UUID, limit: float = 90.0) -> Any:
+    def completed(self, flow_run_id: UUID) -> Any:
         """Return the final state of a flow run that was retried; it must be Completed."""
 
         def good() -> Any:
@@ -258,7 +269,7 @@ class Deployment:
             assert state.name not in {"Failed", "Crashed"}, state.message
             return state if state.name == "Completed" else None
 
-        return until(f"flow run {flow_run_id} completes", good, limit)
+        return until(f"flow run {flow_run_id} completes", good)
 
     def crashed(self, flow_run_id: UUID) -> None:
         """Wait until the server knows that the process of a flow run has died.
@@ -267,7 +278,7 @@ class Deployment:
         hooks has come and gone. A retry in between would be told to have crashed.
         """
         assert self.ended(flow_run_id).name == "Crashed"
-        self.told(flow_run_id, "Check whether the flow run", limit=120)
+        self.told(flow_run_id, "Check whether the flow run")
 
     def artifacts(self, flow_run_id: UUID) -> list[Any]:
         """Return all artifacts of a flow run."""
@@ -289,14 +300,14 @@ class Deployment:
             if len(page) < _LOG_PAGE:
                 return "\n".join(lines)
 
-    def told(self, flow_run_id: UUID, *words: str, limit: float = 30.0) -> str:
+    def told(self, flow_run_id: UUID, *words: str) -> str:
         """Return a flow run's log once it holds some words: it is sent in the background."""
 
         def missing() -> list[str]:
             return [word for word in words if word not in self.log(flow_run_id)]
 
         try:
-            until("the log is complete", lambda: not missing(), limit)
+            until("the log is complete", lambda: not missing())
         except AssertionError:
             raise AssertionError(f"{missing()} not in:\n{self.log(flow_run_id)}") from None
         return self.log(flow_run_id)

@@ -16,7 +16,7 @@ from tests.deployment import faults
 from tests.deployment.faults import Scene
 from tests.deployment.prefect.host import Deployment
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.extended
 
 ERRORS = {"authentication": "AuthenticationError", "not_found": "NotFoundError"}
 """The kind of error that the final state tells where there is no verdict."""

@@ -23,8 +23,6 @@ from tests.deployment.prefect.flows import basics
 from tests.deployment.prefect.host import Deployment
 from tests.deployment.processes import until
 
-pytestmark = pytest.mark.timeout(300)
-
 BLOCK = "basics"
 POLL_INTERVAL = 0.2
 GATES = ("task", "block", "ready flow")
@@ -141,7 +139,7 @@ def test_a_killed_flow_run_is_adopted(
 ) -> None:
     """A flow run whose process is killed while it waits goes on with its run once it is retried."""
     flow_run = flow_runs["adopted"]
-    until("it waits", lambda: looks(killable) > 2, 90)
+    until("it waits", lambda: looks(killable) > 2)
     prefect.kill_process_of(flow_run)
     prefect.crashed(flow_run)
     seen = looks(killable)

@@ -15,11 +15,11 @@ from tests.deployment.faults import KEY
 from tests.deployment.prefect.host import Deployment
 from tests.deployment.processes import until
 
+pytestmark = pytest.mark.extended
+
 EXAMPLE = Path(__file__).parents[3] / "flows_examples" / "when_a_run_ends.py"
 LOOK = "emit-test-run-events/every-minute"
 TELL = "tell/when-staging-is-red"
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

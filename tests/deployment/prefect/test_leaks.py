@@ -23,7 +23,7 @@ from tests.deployment.prefect.flows import secretive
 from tests.deployment.prefect.host import Deployment
 from tests.deployment.processes import until
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.extended
 
 OVERRIDE = "override-value-3b9e77c1"
 PLANTED = "planted-leak-90d2fa64"

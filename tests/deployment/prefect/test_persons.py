@@ -15,13 +15,12 @@ from prefect import Flow
 
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import run_empirical_tests
+from tests.deployment.conftest import started_by
 from tests.deployment.faults import KEY
 from tests.deployment.prefect.flows.basics import gate_by_task
 from tests.deployment.prefect.flows.persons import submitting
 from tests.deployment.prefect.host import Deployment
 from tests.deployment.processes import until
-
-pytestmark = pytest.mark.timeout(400)
 
 BLOCK = "persons"
 POLL_INTERVAL = 0.2
@@ -50,30 +49,38 @@ def service() -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="module")
-def flow_runs(prefect: Deployment, service: Emulator) -> dict[str, UUID]:
-    """Start every flow run, those that a person cancels first: they take longest."""
+def flow_runs(
+    request: pytest.FixtureRequest, prefect: Deployment, service: Emulator
+) -> dict[str, UUID]:
+    """Start every flow run, those that a user cancels first: they take longest."""
     prefect.connect(BLOCK, service.url)
     common: dict[str, Any] = {"credentials": BLOCK, "poll_interval": POLL_INTERVAL}
+    wanted = started_by(request)
     started = {
         name: prefect.start(flow, f"cancelled-{name}", environment=name, **common)
         for name, flow in WAITS.items()
+        if name in wanted
     }
     for name, (more, _, _) in OUTCOMES.items():
-        started[name] = prefect.start(
-            run_empirical_tests, f"outcome-{name}", environment=name, **common, **more
-        )
+        if name in wanted:
+            started[name] = prefect.start(
+                run_empirical_tests, f"outcome-{name}", environment=name, **common, **more
+            )
     return started
 
 
 @pytest.fixture(scope="module")
 def _cancelled(prefect: Deployment, flow_runs: dict[str, UUID], service: Emulator) -> None:
     """Cancel both flow runs as soon as each waits, so that they end at the same time."""
-    for name in WAITS:
-        until(f"{name} waits", partial(_waits, service, name), 90)
+    for name in [name for name in WAITS if name in flow_runs]:
+        until(f"{name} waits", partial(_waits, service, name))
         prefect.cancel(flow_runs[name])
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    "outcome", [pytest.param(each, marks=pytest.mark.starts(each)) for each in OUTCOMES]
+)
 @pytest.mark.scenario("ready flow: {outcome}")
 @pytest.mark.usefixtures("_cancelled")  # that takes half a minute, so it is begun first
 def test_the_outcome_of_the_ready_flow(
@@ -95,7 +102,13 @@ def test_the_outcome_of_the_ready_flow(
     assert progress.data == (50 if outcome == "timed_out" else 100)
 
 
-@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pytest.param("submitted", marks=[pytest.mark.starts("submitted"), pytest.mark.extended]),
+        pytest.param("called", marks=pytest.mark.starts("called")),
+    ],
+)
 @pytest.mark.scenario("cancel by a person, {wait} wait")
 @pytest.mark.usefixtures("_cancelled")
 def test_a_persons_cancel_cancels_the_run(

@@ -17,12 +17,11 @@ from prefect import Flow
 
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import run_empirical_tests
+from tests.deployment.conftest import started_by
 from tests.deployment.faults import KEY, looks
 from tests.deployment.prefect.flows.crashing import acrashing, crashing
 from tests.deployment.prefect.host import Deployment
 from tests.deployment.processes import until
-
-pytestmark = pytest.mark.timeout(400)
 
 FLOWS: Mapping[str, Flow[..., Any]] = {"crashing": crashing, "acrashing": acrashing}
 POINTS = ("acted", "waiting", "answered", "unsent")
@@ -30,17 +29,18 @@ POINTS = ("acted", "waiting", "answered", "unsent")
 waits for the run, with the answer and before the id is saved, and before the request is sent."""
 
 CASES = {f"{flow}-{point}": (flow, point) for point in POINTS for flow in FLOWS}
+BASIC = "crashing-acted"
 
 WAITS = ("server", "worker")
 """The processes of Prefect that end while a flow run waits."""
 
 
 @pytest.fixture(scope="module")
-def services() -> Iterator[dict[str, Emulator]]:
+def services(request: pytest.FixtureRequest) -> Iterator[dict[str, Emulator]]:
     """Return a local Empirical for each flow run; some show the key in details, some in lists."""
     with ExitStack() as stack:
         services = {}
-        for name in (*WAITS, *CASES):
+        for name in started_by(request):
             flow, point = CASES.get(name, ("", "waiting"))
             outcome = "stuck" if point == "waiting" else "passed"
             service = Emulator(api_keys=[KEY], environments={"staging": outcome})
@@ -77,25 +77,35 @@ def retried(
         yield {
             name: pool.submit(_die_and_retry, point, prefect, flow_runs[name], services[name])
             for name, (_, point) in CASES.items()
+            if name in flow_runs
         }
 
 
 def _die_and_retry(point: str, prefect: Deployment, flow_run: UUID, service: Emulator) -> None:
     if point in {"acted", "waiting"}:
         state = "queued" if point == "acted" else "started"
-        until("the run exists", lambda: [each.state for each in service.runs] == [state], 90)
+        until("the run exists", lambda: [each.state for each in service.runs] == [state])
         prefect.kill_process_of(flow_run)
     prefect.crashed(flow_run)
     assert len(service.runs) == (0 if point == "unsent" else 1)
     seen = looks(service)
     prefect.retry(flow_run)
     if point == "waiting":
-        until("it waits again", lambda: looks(service) > seen, 90)
+        until("it waits again", lambda: looks(service) > seen)
         service.set_state(service.runs[0].id, "ended")
     prefect.completed(flow_run)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=[pytest.mark.starts(name), *([] if name == BASIC else [pytest.mark.extended])],
+        )
+        for name in CASES
+    ],
+)
 @pytest.mark.scenario("flow process SIGKILL: {name}")
 def test_a_killed_flow_run_that_is_retried_has_one_run(
     name: str,
@@ -116,6 +126,8 @@ def test_a_killed_flow_run_that_is_retried_has_one_run(
     assert f"run {run.id} in staging passed" in page.data
 
 
+@pytest.mark.extended
+@pytest.mark.starts("server")
 @pytest.mark.scenario("Prefect server restart mid-wait")
 def test_the_server_is_restarted(
     prefect: Deployment, flow_runs: dict[str, UUID], services: dict[str, Emulator]
@@ -125,12 +137,12 @@ def test_the_server_is_restarted(
     Also where there is news to show meanwhile, which the server cannot be told.
     """
     flow_run, service = flow_runs["server"], services["server"]
-    until("it waits", lambda: looks(service) > 2, 90)
+    until("it waits", lambda: looks(service) > 2)
 
     with prefect.without("server", signal.SIGTERM):
         service.set_state(service.runs[0].id, "queued")
         seen = looks(service)
-        until("it waits without the server", lambda: looks(service) > seen + 5, 30)
+        until("it waits without the server", lambda: looks(service) > seen + 5)
     seen = looks(service)
     until("it waits with the server", lambda: looks(service) > seen + 5)
     service.set_state(service.runs[0].id, "ended")
@@ -145,6 +157,8 @@ def test_the_server_is_restarted(
     prefect.told(flow_run, "The gate says pass.")
 
 
+@pytest.mark.extended
+@pytest.mark.starts("worker")
 @pytest.mark.scenario("worker SIGTERM mid-wait")
 def test_the_worker_is_restarted(
     prefect: Deployment, flow_runs: dict[str, UUID], services: dict[str, Emulator]
@@ -155,7 +169,7 @@ def test_the_worker_is_restarted(
     stays Running until somebody retries it.
     """
     flow_run, service = flow_runs["worker"], services["worker"]
-    until("it waits", lambda: looks(service) > 2, 90)
+    until("it waits", lambda: looks(service) > 2)
 
     with prefect.without("worker", signal.SIGTERM):
         until("its process is gone", lambda: prefect.process_of(flow_run) is None)
@@ -164,7 +178,7 @@ def test_the_worker_is_restarted(
 
     seen = looks(service)
     prefect.retry(flow_run)
-    until("it waits again", lambda: looks(service) > seen + 1, 90)
+    until("it waits again", lambda: looks(service) > seen + 1)
     service.set_state(service.runs[0].id, "ended")
     prefect.completed(flow_run)
     assert [each.state for each in service.runs] == ["ended"]

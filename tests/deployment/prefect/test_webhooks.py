@@ -21,7 +21,7 @@ from tests.deployment.processes import Processes, free_port, until
 from tests.receiving import Receiver
 from tests.signing import SECRET
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.extended
 
 END = "test_run.some_name_nobody_knows"
 EXAMPLES = Path(__file__).parents[3] / "flows_examples"
@@ -65,14 +65,14 @@ def test_a_webhook_resumes_a_flow_run(
     flow_run = prefect.start(
         resume_by_webhook, "resume-by-webhook", credentials="webhooks", poll_interval=0.2
     )
-    until("it is suspended", lambda: prefect.state(flow_run).name == "Suspended", 120)
+    until("it is suspended", lambda: prefect.state(flow_run).name == "Suspended")
     until("its process is gone", lambda: prefect.process_of(flow_run) is None)
     (run,) = service.runs
     assert looks(service) == 0
     service.set_state(run.id, "ended")
 
     assert receiver.told(END, run.id, result="failed").json() == {"resumed": [str(flow_run)]}
-    state = prefect.completed(flow_run, 120)
+    state = prefect.completed(flow_run)
 
     assert f"Empirical test run {run.id} in staging passed" in state.result()
     assert [each.id for each in service.runs] == [run.id]

@@ -1,11 +1,15 @@
-"""What every version must be able to do: see `test_basics.py` and `test_dags_test.py`."""
+"""What every version must be able to do: see `test_basics.py` and `test_inline.py`."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
-from making import DEFERRABLE, SENSORS, SYNC, gate, sensor
+import making
+from making import DEFERRABLE, SENSORS, SYNC
 
+gate = partial(making.gate, empirical_conn_id="basics")
+sensor = partial(making.sensor, empirical_conn_id="basics")
 gate("trigger-only")
 for colour in ("green", "red"):
     gate(f"sync-{colour}", **SYNC, retries=2, retry_delay=timedelta(0))

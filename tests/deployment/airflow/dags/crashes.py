@@ -54,13 +54,27 @@ class Crashing(EmpiricalTriggerTestRunOperator):
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 
 for mode, fields in MODES.items():
-    gate(f"unsent-{mode}", Crashing, point="unsent", **fields, **RETRIES)
+    gate(
+        f"unsent-{mode}",
+        Crashing,
+        point="unsent",
+        empirical_conn_id="crashes",
+        **fields,
+        **RETRIES,
+    )
     gate(
         f"unanswered-{mode}",
         Crashing,
         point="unanswered",
-        empirical_conn_id="mute",
+        empirical_conn_id="crashes-mute",
         **fields,
         **RETRIES,
     )
-    gate(f"unsaved-{mode}", Crashing, point="unsaved", **fields, **RETRIES)
+    gate(
+        f"unsaved-{mode}",
+        Crashing,
+        point="unsaved",
+        empirical_conn_id="crashes",
+        **fields,
+        **RETRIES,
+    )

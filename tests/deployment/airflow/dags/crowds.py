@@ -19,7 +19,12 @@ def gates(dag_id: str, fields: dict[str, Any], **mapped: list[Any]) -> None:
     """Make a DAG whose gate is mapped."""
     with dag(dag_id):
         EmpiricalTriggerTestRunOperator.partial(
-            task_id="gate", poll_interval=2, priority_weight=10, **SECRET, **fields
+            task_id="gate",
+            empirical_conn_id="crowds",
+            poll_interval=2,
+            priority_weight=10,
+            **SECRET,
+            **fields,
         ).expand(**mapped)
         if dag_id == "waiting":
 

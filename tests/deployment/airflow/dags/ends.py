@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
+import making
 from airflow.sdk import Asset
-from making import DEFERRABLE, gate
+from making import DEFERRABLE
 
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
 
@@ -17,6 +19,7 @@ class Abandoned(EmpiricalTriggerTestRunOperator):
     backstop = 0.0
 
 
+gate = partial(making.gate, empirical_conn_id="ends")
 gate("told", outlets=[Asset("shop-tested")], **DEFERRABLE)
 gate("limited", execution_timeout=timedelta(seconds=20), priority_weight=100, **DEFERRABLE)
 gate("abandoned", Abandoned, timeout=10, **DEFERRABLE)

@@ -31,15 +31,24 @@ def dag(dag_id: str) -> DAG:
 
 
 def gate(dag_id: str, kind: type = EmpiricalTriggerTestRunOperator, **fields: Any) -> None:
-    """Make a DAG with a gate on the environment of its name."""
+    """Make a DAG with a gate on the environment of its name.
+
+    Each file of DAGs has a connection of its own, to the emulator of the module that tests them.
+    """
     with dag(dag_id):
         kind(task_id="gate", poll_interval=1, **{"environment": dag_id, **SECRET, **fields})
 
 
-def sensor(dag_id: str, **fields: Any) -> None:
+def sensor(dag_id: str, *, empirical_conn_id: str, **fields: Any) -> None:
     """Make a DAG with a task that starts a run, and a sensor that is the gate."""
     with dag(dag_id):
-        started = EmpiricalTriggerTestRunOperator(task_id="e2e", environment=dag_id, **SECRET)
+        started = EmpiricalTriggerTestRunOperator(
+            task_id="e2e", environment=dag_id, empirical_conn_id=empirical_conn_id, **SECRET
+        )
         EmpiricalTestRunSensor(
-            task_id="gate", test_run_id=started.output, poke_interval=2, **fields
+            task_id="gate",
+            test_run_id=started.output,
+            empirical_conn_id=empirical_conn_id,
+            poke_interval=2,
+            **fields,
         )

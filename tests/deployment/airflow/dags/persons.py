@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from making import DEFERRABLE, SYNC, gate
+from functools import partial
 
+import making
+from making import DEFERRABLE, SYNC
+
+gate = partial(making.gate, empirical_conn_id="persons")
 for what in ("marked-failed", "marked-success", "cleared", "dag-failed"):
     gate(f"{what}-deferred", **DEFERRABLE)
 for what in ("marked-failed", "cleared"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from making import DEFERRABLE, gate
+from functools import partial
 
+import making
+from making import DEFERRABLE
+
+gate = partial(making.gate, empirical_conn_id="processes")
 for what in (
     "triggerer-killed-of-two",
     "triggerers-terminated",

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
     from tests.deployment.airflow.host import Deployment
 
-pytestmark = pytest.mark.timeout(300)  # the first one has the host started
 
 CONNECTED = "Connected to Empirical; environments: staging, nightly."
 SUCCESS, FAILURE = "Test Connection Successful", "Test Connection Failed"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
     from tests.deployment.airflow.host import Deployment
 
-pytestmark = pytest.mark.timeout(300)  # the first one has the host started
-
 
 def at(page: Page, deployment: Deployment, dag_id: str, task_id: str, tab: str = "") -> None:
     """Go to a tab of a task's page, by default to its log."""
@@ -39,7 +37,7 @@ def run_of(deployment: Deployment, dag_id: str, task_id: str, state: str) -> int
             return []
         return [int(deployment.api("GET", f"{task}/xcomEntries/test_run_id")["value"])]
 
-    return until(f"{task_id} is {state} and has a test run", look, 90)[0]
+    return until(f"{task_id} is {state} and has a test run", look)[0]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
     from tests.deployment.prefect.host import Deployment
 
-pytestmark = pytest.mark.timeout(300)  # the first one has the host started
 
 UIS = {"v1": "", "v2": "/v2"}
 """Where Prefect's two browser interfaces are. The first is the one that opens by itself."""
