@@ -99,7 +99,8 @@ def serve() -> None:
                 status = run(json.loads(line))
             end(status)
         _, status = os.waitpid(child, 0)
-        print("ended with status", os.waitstatus_to_exitcode(status), flush=True)
+        sys.stdout.write(f"ended with status {os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.blocks import Block, pass_as_tests, run_by
+from tests.docs.blocks import Block, parameters, pass_as_tests, run_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ ALONE = "from airflow.sdk import DAG\n\nwith DAG('block'):\n"
 """What is put around operators that stand in no DAG."""
 
 
-@pytest.mark.parametrize("block", run_by("airflow"), ids=str)
+@pytest.mark.parametrize("block", parameters(run_by("airflow")))
 def test_a_block_runs(
     block: Block,
     run_dag: Callable[..., DagRun],

@@ -16,7 +16,9 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from markdown_it import MarkdownIt
 
 from tools.site_hooks import MOUNTED
@@ -123,6 +125,15 @@ def all_blocks() -> list[Block]:
 def run_by(runner: str) -> list[Block]:
     """Return the code blocks that one of the suites runs."""
     return [block for block in all_blocks() if block.runner == runner]
+
+
+def parameters(blocks: list[Block]) -> list[Any]:
+    """Return blocks as parameters of a test.
+
+    Those that are tests start an orchestrator of their own, which takes a minute.
+    """
+    marks = {True: [pytest.mark.extended], False: []}
+    return [pytest.param(each, id=str(each), marks=marks[each.is_tests]) for each in blocks]
 
 
 def pass_as_tests(file: Path, **environment: str) -> None:

@@ -13,7 +13,7 @@ from prefect.settings import get_current_settings
 
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob
-from tests.docs.blocks import Block, pass_as_tests, run_by
+from tests.docs.blocks import Block, parameters, pass_as_tests, run_by
 
 pytestmark = [pytest.mark.slow, pytest.mark.swift]  # flow runs whose looks are ten seconds apart
 
@@ -46,7 +46,9 @@ def prefect(*command: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("block", [each for each in BLOCKS if each.language == "python"], ids=str)
+@pytest.mark.parametrize(
+    "block", parameters([each for each in BLOCKS if each.language == "python"])
+)
 def test_a_block_runs(
     block: Block, empirical: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
