@@ -28,6 +28,7 @@ from empirical_provider.exceptions import (
     RateLimitedError,
     UnreadableAnswerError,
 )
+from empirical_provider.expected_commit import steps_to_complete
 from empirical_provider.models import TestRun
 
 __all__ = ["Cursor", "Look", "alook_for_ended_runs", "look_for_ended_runs"]
@@ -203,6 +204,7 @@ def _read_alone(
         run = listed.get(run_id)
         try:
             found: TestRun = yield endpoints.get_test_run(run_id)
+            found = yield from steps_to_complete(found, None)
         except (AuthenticationError, NotSentError, RateLimitedError):
             raise
         except EmpiricalError as error:

@@ -22,6 +22,7 @@ EmpiricalError
     ├── RunCancelledError       somebody cancelled the run
     ├── RunSupersededError      a newer run took its place
     ├── NoTestsError            too few tests ran
+    ├── RunIncompleteError      tests are missing from the result
     ├── WrongCommitError        another commit was tested than the one that was released
     └── WaitTimedOutError       we stopped waiting; the run's fate is not known
 ```
@@ -32,7 +33,10 @@ holds the API key or the value of an environment variable override.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from empirical_provider.models import TestRun
 
 __all__ = [
     "AlreadyFinishedError",
@@ -49,6 +53,7 @@ __all__ = [
     "ReportNotWrittenError",
     "RunCancelledError",
     "RunErroredError",
+    "RunIncompleteError",
     "RunSupersededError",
     "ServerError",
     "TestsFailedError",
@@ -195,7 +200,13 @@ class UnreadableAnswerError(EmpiricalError):
       deadline.
     * Remedy: check that the base URL is the address that Empirical itself answers on, and that no
       proxy answers in its place.
+
+    Attributes:
+        run (TestRun | None): The run as far as it could be read, where the response says that the
+            run that was asked for has ended; its ``inconsistency`` says what cannot be true.
     """
+
+    run: TestRun | None = None
 
 
 class TriggerOutcomeUnknownError(EmpiricalError):
@@ -316,6 +327,14 @@ class NoTestsError(GateClosedError):
     * Retry: in vain: the run stays as it is.
     * Remedy: check ``tags`` and ``test_case_ids``, which a preflight does before the release, and
       the policy's ``min_tests``.
+    """
+
+
+class RunIncompleteError(GateClosedError):
+    """The run has ended without a failure that counts, and tests are missing from its result.
+
+    * Retry: in vain: the run stays as it is.
+    * Remedy: look at the run's page for a shard or a worker that died, and start a new run.
     """
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
 
 from empirical_provider import decoding, redaction
 from empirical_provider import exceptions as errors
+from empirical_provider.addresses import is_slug
 from empirical_provider.answers import Refused, Unreadable
 from empirical_provider.endpoints import Call
 from empirical_provider.receiving import MOST_OF_A_REFUSAL, Answer
@@ -83,6 +84,10 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
         what_came = f"answered {answer.status}, but {cause}: {story.quote(answer.body)}"
         unreadable = errors.UnreadableAnswerError
         error = story.unclear(unreadable, what_came, _WRONG_PLACE, cause, status=answer.status)
+        if isinstance(error, unreadable) and cause.run is not None:
+            slug = settings.project_slug or cause.run.project_slug
+            url = settings.test_run_url(cause.run.id, slug) if slug and is_slug(slug) else None
+            error.run, cause.run = replace(cause.run, url=url), None
     raise error
 
 

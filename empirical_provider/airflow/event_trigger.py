@@ -36,8 +36,8 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
     Args:
         environment: Slug of the environment, or a list of them; default: all.
         branch: Branch of the test repository, or a list of them; default: all.
-        outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded`` or ``no_tests``,
-            or a list of them; default: all.
+        outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded``, ``no_tests`` or
+            ``incomplete``, or a list of them; default: all.
         policy: What the verdicts go by: a `GatePolicy`, or a mapping of its fields; by default only
             passed tests pass.
         poll_interval: Seconds between two looks, varied by up to a tenth; default 30. Of those who

@@ -57,8 +57,8 @@ async def emit_test_run_events(
         credentials: Name of a saved Empirical Credentials block.
         environment: Slug of the environment, or a list of them; default: all.
         branch: Branch of the test repository, or a list of them; default: all.
-        outcome: passed, failed, error, cancelled, superseded or no_tests, or a list of them;
-            default: all.
+        outcome: passed, failed, error, cancelled, superseded, no_tests or incomplete, or a list of
+            them; default: all.
         policy: What the verdicts go by, as in the gate.
         cursor: Name of the Variable that says what was emitted; default: one for the block and
             the filters. A Variable that is deleted begins anew: what has ended by then is past.

@@ -129,6 +129,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
     def _request(self, changes: dict[str, Any]) -> dict[str, Any]:
         from empirical_provider.prefect.tasks import trigger_test_run
 
+        self._waiting(changes.get("build"))  # checked before anything is started
         parameters = inspect.signature(trigger_test_run).parameters
         checks.known_keys("trigger", changes, [n for n in parameters if n not in _OF_THE_JOB])
         saved = {

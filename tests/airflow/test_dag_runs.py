@@ -87,12 +87,12 @@ def test_every_field_is_templated_and_nothing_leaks(
     assert run.states == {"success"}
 
     bodies = {json.dumps(each.body.get("build")): each.body for each in empirical.runs}
-    everything = bodies.pop('{"url": "https://staging.example.com/1", "commit": "c0ffee"}')
+    everything = bodies.pop('{"url": "https://staging.example.com/1", "commit": "c0ffee0"}')
     metadata = everything.pop("metadata")
     assert metadata["trigger_key"]
     assert everything == {
         "environment": "production",
-        "build": {"url": "https://staging.example.com/1", "commit": "c0ffee"},
+        "build": {"url": "https://staging.example.com/1", "commit": "c0ffee0"},
         "environment_variables_overrides": [
             {"name": "TOKEN", "value": secret_variable},
             {"name": "PIN", "value": "42"},

@@ -53,6 +53,8 @@ pytestmark = pytest.mark.usefixtures("connection", "at_once")
         ("superseded", None, "superseded", host.EmpiricalRunSupersededError),
         ("no_tests", None, "no_tests", host.EmpiricalNoTestsError),
         ("no_tests", {"min_tests": 0}, "passed", None),
+        ("incomplete", None, "incomplete", host.EmpiricalRunIncompleteError),
+        ("incomplete", {"incomplete": "pass"}, "incomplete", None),
         ("passed", {"min_tests": 100}, "no_tests", host.EmpiricalNoTestsError),
         ("passed", {"passed": "fail"}, "passed", host.EmpiricalGateClosedError),
         ("stuck", None, "timed_out", host.EmpiricalWaitTimedOutError),
@@ -84,7 +86,11 @@ def test_every_outcome_is_the_same_in_every_way_to_wait(  # noqa: PLR0917  # a t
         assert str(error.value).startswith(f"Empirical test run {empirical.runs[0].id}")
         assert f"/acme/test-runs/{empirical.runs[0].id}" in str(error.value)
         if raised is not AirflowSkipException:
-            final = raised in {host.EmpiricalTestsFailedError, host.EmpiricalGateClosedError}
+            final = raised in {
+                host.EmpiricalTestsFailedError,
+                host.EmpiricalGateClosedError,
+                host.EmpiricalRunIncompleteError,
+            }
             assert isinstance(error.value, AirflowFailException) is final
             assert error.value.verdict == ti.xcoms["verdict"]
             assert isinstance(error.value, core.GateClosedError)
@@ -130,7 +136,8 @@ def test_the_cores_table(  # noqa: PLR0917  # fixtures, by name
         with pytest.raises(core.GateClosedError) as error:
             wait(ti, policy=policy)
         assert error.value.verdict == ti.xcoms["verdict"]
-        assert isinstance(error.value, AirflowFailException) is (outcome == "failed")
+        is_final = outcome in {"failed", "incomplete"}
+        assert isinstance(error.value, AirflowFailException) is is_final
     verdict = ti.xcoms["verdict"]
     assert (verdict["run_id"], verdict["outcome"]) == (empirical.runs[0].id, outcome)
     assert verdict["decision"] == ("pass" if outcome == "passed" else "fail")

@@ -68,6 +68,7 @@ def test_it_polls_until_the_run_has_finished(empirical: Emulator, ask: Twin) -> 
         ("cancelled", "cancelled"),
         ("superseded", "superseded"),
         ("no_tests", "no_tests"),
+        ("incomplete", "incomplete"),
         ("stuck", "timed_out"),
         ("pending", "timed_out"),
     ],
