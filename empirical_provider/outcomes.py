@@ -20,7 +20,7 @@ from empirical_provider.endpoints import Call
 from empirical_provider.receiving import MOST_OF_A_REFUSAL, Answer
 from empirical_provider.settings import Settings
 
-__all__ = ["failure_of", "result_of"]
+__all__ = ["endless_list", "failure_of", "result_of"]
 
 T = TypeVar("T")
 
@@ -104,6 +104,14 @@ def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.
         unreadable = errors.UnreadableAnswerError
         return story.unclear(unreadable, f"answered, but {cause}", _WRONG_PLACE, cause)
     return story.unclear(errors.NoAnswerError, f"got no answer ({what})", _LATER, cause)
+
+
+def endless_list(pages: int) -> errors.EmpiricalError:
+    """Return the error for a list of test runs of which each page repeats those before."""
+    return errors.UnreadableAnswerError(
+        f"Could not list the test runs: the last {pages} pages hold only runs that were on a page "
+        f"before. {_WRONG_PLACE}"
+    )
 
 
 def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
