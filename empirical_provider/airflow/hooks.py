@@ -172,7 +172,6 @@ def _changes(changes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _base_url(connection: Any) -> str:
     """Read Host, a whole URL or (as in connection URIs) a bare host name."""
-    host: str = connection.host or ""
-    if host and "://" not in host:
-        host = f"{connection.schema or 'https'}://{host}"
-    return f"{host}:{connection.port}" if host and connection.port else host
+    from empirical_provider.addresses import address_of
+
+    return address_of(connection.host or "", scheme=connection.schema, port=connection.port)
