@@ -71,6 +71,7 @@ class EmpiricalClient(BaseClient):
             TriggerRejectedError: The service said that it did not start the run.
             TriggerOutcomeUnknownError: The run may have been started, or not.
         """
+        self._mask(request)
         return self.with_url(self._send(endpoints.trigger(request)))
 
     def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:
@@ -262,6 +263,7 @@ class AsyncEmpiricalClient(BaseClient):
 
     async def trigger(self, request: TestRunRequest) -> TestRun:
         """See `EmpiricalClient.trigger`."""
+        self._mask(request)
         return self.with_url(await self._send(endpoints.trigger(request)))
 
     async def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:

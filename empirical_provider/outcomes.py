@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ __all__ = ["endless_list", "failure_of", "result_of"]
 T = TypeVar("T")
 
 _LONGEST_QUOTE = 500
+_LONGEST_ESCAPE = 12
+"""Characters at most that stand for one in a text, however it is written."""
 _VALUE = re.compile(r'("value"\s*:\s*)"(?:[^"\\]|\\.)*("|\Z)')
 """The value of an override, as a run repeats it: a secret that may be somebody else's."""
 _NO_WORD = 8
@@ -69,7 +72,11 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
     if not 200 <= answer.status < 300:  # noqa: PLR2004
         raise _refusal(story, answer)
     try:
-        return call.read(decoding.from_json(answer.body, _kept_out(settings, call)))
+        return call.read(
+            decoding.from_json(
+                answer.body, _long([settings.api_key]), _long(_values(settings, call))
+            )
+        )
     except Refused as refused:
         error = story.error(
             errors.TriggerRejectedError,
@@ -89,7 +96,11 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
 def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.EmpiricalError:
     """Return the error that an exchange without a complete answer amounts to."""
     story = _Story(settings, call)
-    what = ": ".join(filter(None, [type(cause).__name__, story.clean(str(cause))]))
+    strange = isinstance(cause, (httpx.ProtocolError, httpx.DecodingError))
+    told = story.clean(_without_quote(str(cause)) if strange else str(cause))
+    if isinstance(cause, httpx.HTTPError):
+        cause.args = (told,)
+    what = ": ".join(filter(None, [type(cause).__name__, told]))
     if isinstance(cause, _NOT_SENT):
         return story.error(
             errors.NotSentError,
@@ -190,16 +201,24 @@ class _Story:
 
     def quote(self, body: bytes) -> str:
         """Return the service's own words, cut and without secrets."""
-        words = _cut(self.clean(_VALUE.sub(r'\1"***"', _words(body))))
+        text = _words(body)
+        if len(body) >= MOST_OF_A_REFUSAL:  # its end may be a piece of a secret
+            text = text[: -max(map(len, self._secrets())) * _LONGEST_ESCAPE]
+        words = _cut(self.clean(_VALUE.sub(r'\1"***"', text)))
         return f'"{words}"' if words else "(nothing)"
 
     def clean(self, words: str) -> str:
         """Take out the key and the override values, line breaks and control characters."""
-        return redaction.one_line(words, (self.settings.api_key, *self.call.secrets))
+        return redaction.one_line(words, self._secrets())
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (self.settings.api_key, *self.call.secrets, *self.settings.secrets)
 
 
 def _bare(cause: BaseException) -> BaseException:
     """Return what went wrong alone: the frames it has passed hold headers, request and answer."""
+    if isinstance(cause, Refused):
+        cause.run = None
     if not isinstance(cause, errors.EmpiricalError):
         cause.__cause__ = cause.__context__ = None
         if isinstance(cause, httpx.RequestError):
@@ -207,14 +226,19 @@ def _bare(cause: BaseException) -> BaseException:
     return cause.with_traceback(None)
 
 
-def _kept_out(settings: Settings, call: Call[Any]) -> list[str]:
-    """Return the secrets that no result may say, should the service say them back.
+def _values(settings: Settings, call: Call[Any]) -> tuple[str, ...]:
+    """Return the values of overrides that no result may say, should the service say them back."""
+    return (*redaction.unsaid(call.secrets, call.body), *settings.secrets)
 
-    What the request also says openly, such as the name of a branch, is no secret; nor is a word.
-    """
-    openly = json.dumps({**(call.body or {}), "environment_variables_overrides": None}).encode()
-    hidden = [each for each in call.secrets if not redaction.says(openly, [each])]
-    return [each for each in (settings.api_key, *hidden) if len(each) >= _NO_WORD]
+
+def _long(secrets: Iterable[str]) -> list[str]:
+    """Return the secrets that are none by chance: a word is none."""
+    return [each for each in secrets if len(each) >= _NO_WORD]
+
+
+def _without_quote(words: str) -> str:
+    """Return what an HTTP library says up to where it quotes what has come, cut and escaped."""
+    return re.split(r""":?\s*(?:bytearray\()?b?['"]""", words, maxsplit=1)[0]
 
 
 def _cut(words: str) -> str:

@@ -149,6 +149,7 @@ async def shared_client(run_id: int, **settings: Any) -> AsyncIterator[AsyncEmpi
     poller = pollers.get(key)
     if poller is None:
         poller = pollers[key] = Poller(AsyncEmpiricalClient(**settings))
+    poller.client._mask_values(key.secrets)  # noqa: SLF001  # those of each wait, for all
     poller.waits += 1
     try:
         yield cast("AsyncEmpiricalClient", SharedClient(poller, run_id))
