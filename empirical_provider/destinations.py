@@ -105,7 +105,7 @@ class LocalFile:
                     stream.flush()
             number = os.dup(ours)
         else:
-            number = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+            number = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
             os.set_blocking(number, True)
         with os.fdopen(number, "wb") as file:
             file.write(data)
