@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -21,11 +22,13 @@ from empirical_provider.endpoints import Call
 from empirical_provider.receiving import MOST_OF_A_REFUSAL, Answer
 from empirical_provider.settings import Settings
 
-__all__ = ["failure_of", "result_of"]
+__all__ = ["endless_list", "failure_of", "result_of"]
 
 T = TypeVar("T")
 
 _LONGEST_QUOTE = 500
+_LONGEST_ESCAPE = 12
+"""Characters at most that stand for one in a text, however it is written."""
 _VALUE = re.compile(r'("value"\s*:\s*)"(?:[^"\\]|\\.)*("|\Z)')
 """The value of an override, as a run repeats it: a secret that may be somebody else's."""
 _NO_WORD = 8
@@ -70,7 +73,11 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
     if not 200 <= answer.status < 300:  # noqa: PLR2004
         raise _refusal(story, answer)
     try:
-        return call.read(decoding.from_json(answer.body, _kept_out(settings, call)))
+        return call.read(
+            decoding.from_json(
+                answer.body, _long([settings.api_key]), _long(_values(settings, call))
+            )
+        )
     except Refused as refused:
         error = story.error(
             errors.TriggerRejectedError,
@@ -94,7 +101,11 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
 def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.EmpiricalError:
     """Return the error that an exchange without a complete answer amounts to."""
     story = _Story(settings, call)
-    what = ": ".join(filter(None, [type(cause).__name__, story.clean(str(cause))]))
+    strange = isinstance(cause, (httpx.ProtocolError, httpx.DecodingError))
+    told = story.clean(_without_quote(str(cause)) if strange else str(cause))
+    if isinstance(cause, httpx.HTTPError):
+        cause.args = (told,)
+    what = ": ".join(filter(None, [type(cause).__name__, told]))
     if isinstance(cause, _NOT_SENT):
         return story.error(
             errors.NotSentError,
@@ -109,6 +120,14 @@ def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.
         unreadable = errors.UnreadableAnswerError
         return story.unclear(unreadable, f"answered, but {cause}", _WRONG_PLACE, cause)
     return story.unclear(errors.NoAnswerError, f"got no answer ({what})", _LATER, cause)
+
+
+def endless_list(pages: int) -> errors.EmpiricalError:
+    """Return the error for a list of test runs of which each page repeats those before."""
+    return errors.UnreadableAnswerError(
+        f"Could not list the test runs: the last {pages} pages hold only runs that were on a page "
+        f"before. {_WRONG_PLACE}"
+    )
 
 
 def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
@@ -187,16 +206,24 @@ class _Story:
 
     def quote(self, body: bytes) -> str:
         """Return the service's own words, cut and without secrets."""
-        words = _cut(self.clean(_VALUE.sub(r'\1"***"', _words(body))))
+        text = _words(body)
+        if len(body) >= MOST_OF_A_REFUSAL:  # its end may be a piece of a secret
+            text = text[: -max(map(len, self._secrets())) * _LONGEST_ESCAPE]
+        words = _cut(self.clean(_VALUE.sub(r'\1"***"', text)))
         return f'"{words}"' if words else "(nothing)"
 
     def clean(self, words: str) -> str:
         """Take out the key and the override values, line breaks and control characters."""
-        return redaction.one_line(words, (self.settings.api_key, *self.call.secrets))
+        return redaction.one_line(words, self._secrets())
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (self.settings.api_key, *self.call.secrets, *self.settings.secrets)
 
 
 def _bare(cause: BaseException) -> BaseException:
     """Return what went wrong alone: the frames it has passed hold headers, request and answer."""
+    if isinstance(cause, Refused):
+        cause.run = None
     if not isinstance(cause, errors.EmpiricalError):
         cause.__cause__ = cause.__context__ = None
         if isinstance(cause, httpx.RequestError):
@@ -204,14 +231,19 @@ def _bare(cause: BaseException) -> BaseException:
     return cause.with_traceback(None)
 
 
-def _kept_out(settings: Settings, call: Call[Any]) -> list[str]:
-    """Return the secrets that no result may say, should the service say them back.
+def _values(settings: Settings, call: Call[Any]) -> tuple[str, ...]:
+    """Return the values of overrides that no result may say, should the service say them back."""
+    return (*redaction.unsaid(call.secrets, call.body), *settings.secrets)
 
-    What the request also says openly, such as the name of a branch, is no secret; nor is a word.
-    """
-    openly = json.dumps({**(call.body or {}), "environment_variables_overrides": None}).encode()
-    hidden = [each for each in call.secrets if not redaction.says(openly, [each])]
-    return [each for each in (settings.api_key, *hidden) if len(each) >= _NO_WORD]
+
+def _long(secrets: Iterable[str]) -> list[str]:
+    """Return the secrets that are none by chance: a word is none."""
+    return [each for each in secrets if len(each) >= _NO_WORD]
+
+
+def _without_quote(words: str) -> str:
+    """Return what an HTTP library says up to where it quotes what has come, cut and escaped."""
+    return re.split(r""":?\s*(?:bytearray\()?b?['"]""", words, maxsplit=1)[0]
 
 
 def _cut(words: str) -> str:

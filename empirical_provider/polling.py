@@ -360,6 +360,7 @@ async def shared_client(run_id: int, **settings: Any) -> AsyncIterator[AsyncEmpi
         poller = pollers[key] = Poller(
             AsyncEmpiricalClient(**settings), request_timeout=limits.connect + limits.other
         )
+    poller.client._mask_values(key.secrets)  # noqa: SLF001  # those of each wait, for all
     poller.waits += 1
     try:
         yield cast("AsyncEmpiricalClient", SharedClient(poller, run_id))

@@ -132,7 +132,8 @@ def write_report(report: RunReport, path: Destination) -> None:
 
     A local file appears whole or not at all: it is written beside, and renamed; so is a file by FTP
     or SFTP. An object store has an object once all of it has been sent. Another filesystem of
-    fsspec may show the file while it is written. A file that is there is replaced.
+    fsspec may show the file while it is written. A file that is there is replaced, also where a
+    link leads to it; a pipe or a device is written to at once.
 
     Args:
         report: The report.

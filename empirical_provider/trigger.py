@@ -121,6 +121,7 @@ def _steps(
     key: str | TriggerOnce | None,
     key_in_environment: bool,
 ) -> Generator[Step, Any, TestRun]:
+    client._mask(request)  # noqa: SLF001  # of the same package
     if key is None:
         if key_in_environment:
             raise InvalidRequestError("key_in_environment has no effect without a key: give one.")

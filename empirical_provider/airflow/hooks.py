@@ -38,6 +38,8 @@ class EmpiricalHook(BaseHook):
         super().__init__(**kwargs)
         self.empirical_conn_id = empirical_conn_id
         self._found: dict[str, Any] | None = None
+        self.secrets: tuple[str, ...] = ()
+        """What the clients of `get_conn` mask in all that they read."""
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -62,14 +64,15 @@ class EmpiricalHook(BaseHook):
 
         Args:
             **changes: Settings of the client that differ from the connection's: timeout,
-                retry_for, project_id, project_slug.
+                retry_for, project_id, project_slug, secrets.
 
         Raises:
             InvalidRequestError: The connection is incomplete or has an unknown extra.
         """
         from empirical_provider.client import EmpiricalClient
 
-        return EmpiricalClient(**{**_for_client(self._settings()), **_changes(changes)})
+        given = {"secrets": self.secrets, **_changes(changes)}
+        return EmpiricalClient(**{**_for_client(self._settings()), **given})
 
     async def aget_settings(self) -> dict[str, Any]:
         """Return the settings of a client for the connection; they hold the API key.
@@ -172,7 +175,6 @@ def _changes(changes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _base_url(connection: Any) -> str:
     """Read Host, a whole URL or (as in connection URIs) a bare host name."""
-    host: str = connection.host or ""
-    if host and "://" not in host:
-        host = f"{connection.schema or 'https'}://{host}"
-    return f"{host}:{connection.port}" if host and connection.port else host
+    from empirical_provider.addresses import address_of
+
+    return address_of(connection.host or "", scheme=connection.schema, port=connection.port)

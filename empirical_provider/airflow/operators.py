@@ -291,6 +291,16 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         )
         return {"key": once, "save": memory.save}
 
+    def _secrets(self) -> tuple[str, ...]:
+        from empirical_provider.redaction import unsaid
+
+        overrides: Any = self.environment_variables_overrides
+        if not overrides:
+            return ()
+        if not isinstance(overrides, HiddenValues):
+            overrides = HiddenValues(overrides)
+        return unsaid(overrides.secrets(), {name: getattr(self, name) for name in REQUEST_FIELDS})
+
     def _awaited(self, context: Any) -> int:
         run_id: int = self._run_id or xcom.pull(context["ti"], xcom.TEST_RUN_ID)
         return run_id

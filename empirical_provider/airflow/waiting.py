@@ -90,7 +90,12 @@ class WaitsForTestRun:
             from empirical_provider.airflow.hooks import EmpiricalHook
 
             self._hook = EmpiricalHook(self.empirical_conn_id)
+        self._hook.secrets = self._secrets()
         return self._hook
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return the values of the task's overrides, which nothing that it reads may show."""
+        return ()
 
     def _instead_of_sleeping(self, context: Any) -> Callable[[float], Any]:
         """Return what is done between two looks."""
@@ -194,11 +199,11 @@ class WaitsForTestRun:
             GateClosedError: The gate stays closed for another reason.
             AirflowSkipException: The policy skips the task.
         """
-        from empirical_provider.airflow.events import verdict_of
+        from empirical_provider.airflow.events import masked, verdict_of
 
         with final():
             try:
-                verdict = verdict_of(event)
+                verdict = verdict_of(masked(event, self._secrets()))
             except ValueError as error:
                 if isinstance(error, EmpiricalError):
                     raise

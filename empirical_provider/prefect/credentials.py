@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
+from pydantic import ConfigDict, Field, HttpUrl, PrivateAttr, SecretStr, model_validator
 
 from empirical_provider import checks
 from empirical_provider.addresses import DEFAULT_BASE_URL
@@ -116,6 +117,8 @@ class EmpiricalCredentials(CredentialsBlock):
         ),
     )
 
+    _secrets: tuple[str, ...] = PrivateAttr(default=())
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_fields(cls, values: Any) -> Any:
@@ -138,7 +141,14 @@ class EmpiricalCredentials(CredentialsBlock):
             "dashboard_url": self.dashboard_url or None,
             "timeout": self.timeout,
             "ca_bundle": self.ca_bundle or None,
+            "secrets": self._secrets,
         }
+
+    def _masking(self, secrets: Iterable[str]) -> Self:
+        """Return a copy whose clients mask these texts in all that they read; it is never saved."""
+        copy = self.model_copy()
+        copy._secrets = tuple(secrets)  # noqa: SLF001  # our own
+        return copy
 
     def _changed(self, changes: dict[str, Any]) -> dict[str, Any]:
         from empirical_provider.settings import CHANGEABLE
@@ -156,7 +166,7 @@ class EmpiricalCredentials(CredentialsBlock):
 
         Args:
             **changes: Settings of the client that differ from the block's: timeout, retry_for,
-                project_id, project_slug.
+                project_id, project_slug, secrets.
 
         Raises:
             InvalidRequestError: It is none of those, or its value is not valid.

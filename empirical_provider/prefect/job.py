@@ -151,8 +151,12 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         )
 
     def _started(self, run: dict[str, Any], changes: dict[str, Any]) -> EmpiricalTestJobRun:
+        from empirical_provider.prefect.arguments import masking
+
         shared, build = changes.get("key") is not None, changes.get("build")
-        return self._handle(run["id"], run["url"], shared=shared, build=build)
+        handle = self._handle(run["id"], run["url"], shared=shared, build=build)
+        handle._credentials = masking(self._request(changes))  # noqa: SLF001  # our own
+        return handle
 
     def trigger(self, **changes: Any) -> EmpiricalTestJobRun:  # type: ignore[override]
         """Start a test run, by the task `trigger_test_run`; it does not wait for it.

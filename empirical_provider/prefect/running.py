@@ -20,7 +20,7 @@ from empirical_provider.exceptions import (
     WaitTimedOutError,
 )
 from empirical_provider.hiding import hidden_overrides
-from empirical_provider.prefect.arguments import waiting_of
+from empirical_provider.prefect.arguments import masking, waiting_of
 from empirical_provider.prefect.calls import flow_run_here
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
@@ -128,7 +128,7 @@ def run_tests(
         run = start(arguments, cancel=cancel)
         runs[:] = [run.id]
         with _retryable(arguments):
-            return wait_for_verdict(credentials, run.id, options, report_path)
+            return wait_for_verdict(masking(arguments), run.id, options, report_path)
 
 
 @task(**_RUNS)
@@ -167,7 +167,7 @@ async def arun_tests(
         run = await astart(arguments, cancel=cancel)
         runs[:] = [run.id]
         with _retryable(arguments):
-            return await await_verdict(credentials, run.id, options, report_path)
+            return await await_verdict(masking(arguments), run.id, options, report_path)
 
 
 def _may_cancel(arguments: Mapping[str, Any]) -> bool:

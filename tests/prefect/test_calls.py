@@ -16,7 +16,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 from pydantic import SecretStr
 
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import atrigger_test_run, run_tests, trigger_test_run
+from empirical_provider.prefect import atrigger_test_run, calls, run_tests, trigger_test_run
 from empirical_provider.trigger_key import TriggerKey
 
 if TYPE_CHECKING:
@@ -340,3 +340,35 @@ def test_calls_from_other_processes(call: dict[str, Any], empirical: Emulator) -
     assert (len(ended), len(empirical.runs)) == (4, 5)
     keys = [TriggerKey.parse(each.body["metadata"]["trigger_key"]) for each in empirical.runs]
     assert [each.n for each in keys if each].count(1) == 1
+
+
+def test_a_flow_run_that_has_ended_is_forgotten(
+    twin: Twin, call: dict[str, Any], empirical: Emulator
+) -> None:
+    """A process that runs flows for months holds those that are running, and the last one."""
+    for failures in (0, 1, 0):
+        twin.in_flow(call, call, failures=failures, retries=1)
+        assert len(calls._calls) == 1
+    assert len(empirical.runs) == 6
+
+
+def test_an_outer_flow_keeps_nothing_of_its_subflows(
+    call: dict[str, Any], empirical: Emulator
+) -> None:
+    """Nor does a flow that is still running hold what belongs to subflows that are over; its own
+    calls it knows until it ends."""
+
+    @flow
+    def part() -> None:
+        trigger_test_run(**call)
+
+    @flow
+    def whole() -> None:
+        trigger_test_run(**call)
+        for _ in range(3):
+            part()
+            assert len(calls._calls) <= 2
+        trigger_test_run(**call)
+
+    whole()
+    assert len(set(_ids(empirical))) == 5
