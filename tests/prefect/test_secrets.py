@@ -228,7 +228,7 @@ def test_a_delayed_call_leaves_no_key_behind(
     that is not saved."""
     call = {"environment": "staging", "poll_interval": 0.05}
     if not saved:
-        with pytest.raises(Exception) as caught:  # noqa: B017, PT011  # Prefect may wrap ours
+        with pytest.raises(Exception) as caught:  # noqa: PT011  # Prefect may wrap ours
             run_tests.delay(credentials=credentials, **call)
         assert "Save it with `block.save" in "".join(traceback.format_exception(caught.value))
         assert _files_with(api_key, places) == set()
