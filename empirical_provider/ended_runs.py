@@ -96,17 +96,18 @@ class Cursor:
 
     @classmethod
     def of(cls, data: Any) -> Cursor:
-        """Read what `as_dict` has written.
+        """Read what `as_dict` has written, in this version of the package or another.
+
+        Unknown keys are ignored; ``told`` and ``open`` may be missing.
 
         Raises:
             InvalidRequestError: It is something else.
         """
-        given = checks.as_mapping("cursor", data)
-        checks.known_keys("cursor", given, ("floor", "told", "open"))
+        given = data if isinstance(data, Mapping) else checks.as_mapping("cursor", data)
         ids = {}
         for name in ("told", "open"):
             each = given.get(name)
-            values = each if isinstance(each, list) else [each]
+            values = each if isinstance(each, list) else [] if each is None else [each]
             ids[name] = frozenset(
                 checks.whole_number(f"cursor.{name}", value, at_least=1) for value in values
             )

@@ -152,6 +152,11 @@ def _api_key(value: object) -> str:
             "api_key must be visible ASCII characters only; the str given has a space, a line "
             "break or another character that cannot be part of a key."
         )
+    if not key.strip("*"):
+        raise InvalidRequestError(
+            "api_key must be the key itself, not a masked one (got asterisks only). Where it comes "
+            "from a dumped block or connection, load that by its name instead."
+        )
     return key
 
 

@@ -7,11 +7,11 @@ missing, the stricter reading of what is there holds; where they cannot be true,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-from empirical_provider import exceptions
+from empirical_provider import checks, exceptions
 from empirical_provider.counting import (
     failures_of,
     missing_from,
@@ -48,12 +48,17 @@ class Counts:
         flaky: Tests that failed first and passed on a retry.
     """
 
-    total: int | None
-    passed: int | None
-    failed: int | None
-    failed_after_snoozing: int | None
-    skipped: int | None
-    flaky: int | None
+    total: int | None = None
+    passed: int | None = None
+    failed: int | None = None
+    failed_after_snoozing: int | None = None
+    skipped: int | None = None
+    flaky: int | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Counts:
+        """Return the counts that are in stored data; what is missing is not known."""
+        return cls(**_known(cls, data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,17 +130,40 @@ class Verdict:
         )
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Verdict:
-        """Return the verdict that `as_dict` was made of."""
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """Return the verdict that `as_dict` was made of, by this version of the package or another.
+
+        Unknown keys are ignored. Missing ones have defaults, except run_id, outcome and decision.
+
+        Raises:
+            KeyError: One of these three is missing.
+            TypeError: The data, or a part of it, is not of the type that `as_dict` writes.
+            ValueError: One of these three is not valid.
+        """
+        given = _known(cls, data)
+        run_id = checks.whole_number("run_id", data["run_id"], at_least=1)
+        failed_tests = tuple(given.get("failed_tests", ()))
         return cls(
             **{
-                **data,
+                **{each.name: None for each in fields(cls) if each.default is MISSING},
+                "failed_tests_total": len(failed_tests),
+                "summary": f"Empirical test run {run_id}: {data['outcome']}.",
+                **given,
+                "run_id": run_id,
                 "outcome": Outcome(data["outcome"]),
                 "decision": Decision(data["decision"]),
-                "counts": Counts(**data["counts"]),
-                "failed_tests": tuple(data["failed_tests"]),
+                "counts": Counts.from_dict(given.get("counts", {})),
+                "failed_tests": failed_tests,
             }
         )
+
+
+def _known(kind: type[Counts | Verdict], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a kind that are in stored data; null is what is missing."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{kind.__name__} is stored as a mapping, not as {type(data).__name__}")
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in data.items() if name in names and value is not None}
 
 
 def judge(

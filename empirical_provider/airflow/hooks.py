@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 from empirical_provider.airflow import rendered
 from empirical_provider.airflow.provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from empirical_provider.airflow.versions import BaseHook, find, in_async
-from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
+from empirical_provider.exceptions import (
+    AuthenticationError,
+    EmpiricalError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
-__all__ = ["EmpiricalHook"]
+__all__ = ["REJECTIONS", "EmpiricalHook"]
+
+REJECTIONS = (AuthenticationError, NotFoundError)
+"""How the service rejects a key that was rotated: the connection may hold the new one by now."""
 
 
 class EmpiricalHook(BaseHook):
@@ -94,6 +102,19 @@ class EmpiricalHook(BaseHook):
         from empirical_provider.client import AsyncEmpiricalClient
 
         return AsyncEmpiricalClient(**{**await self.aget_settings(), **_changes(changes)})
+
+    def changed(self) -> EmpiricalHook | None:
+        """Read the connection again; return a hook for it if it has changed, otherwise None.
+
+        Raises:
+            InvalidRequestError: The connection is incomplete or has an unknown extra.
+        """
+        again = EmpiricalHook(self.empirical_conn_id)
+        return None if again._settings() == self._settings() else again
+
+    async def achanged(self) -> EmpiricalHook | None:
+        """Do what `changed` does, in a coroutine."""
+        return await in_async(self.changed)
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the environments, which starts nothing, and say whether that worked."""

@@ -95,9 +95,9 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             templated; default True: that of the build, if it names one. False: any.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
             everything but passed tests closes the gate.
-        cancel_on_kill: Whether to cancel the run when somebody ends the task, but for a deferred
-            one before Airflow 3.3, which tells nobody; default: yes, unless the task has a
-            ``key``, as others may wait for the run, too.
+        cancel_on_kill: Whether to cancel the run when a user ends the task, but for a deferred one
+            before Airflow 3.3, which tells nobody; default: yes, unless the task has a ``key``, as
+            others may wait for the run, too. A worker that is shut down is no user.
         cancel_on_timeout: Whether to cancel the run when we stop waiting for it; default False.
         durable: Whether a retry goes on with the run of the try before; default True. If not,
             every try starts a run, and a lost answer fails the task for good.
@@ -255,7 +255,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         from empirical_provider.airflow.requesting import request_of
         from empirical_provider.trigger import trigger_test_run
 
-        ti = context["ti"]
+        ti = self._ti = context["ti"]
 
         def on_started(run: TestRun) -> None:
             self._run_id = run.id

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -26,7 +27,8 @@ from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.gate import await_verdict, wait_for_verdict
 from empirical_provider.prefect.reporting import acheck_report_path, check_report_path
-from empirical_provider.prefect.starting import astart, start
+from empirical_provider.prefect.showing import ashow_run, show_run
+from empirical_provider.prefect.starting import astart_unshown, start_unshown
 from empirical_provider.prefect.tasks import may_pass
 
 if TYPE_CHECKING:
@@ -125,10 +127,11 @@ def run_tests(
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     check_report_path(report_path)
     with guarded(credentials, cancel=cancel) as runs:
-        run = start(arguments, cancel=cancel)
+        run = start_unshown(arguments)
         runs[:] = [run.id]
+        show = partial(show_run, credentials, run, cancel=cancel)
         with _retryable(arguments):
-            return wait_for_verdict(masking(arguments), run.id, options, report_path)
+            return wait_for_verdict(masking(arguments), run.id, options, report_path, show)
 
 
 @task(**_RUNS)
@@ -164,10 +167,11 @@ async def arun_tests(
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     await acheck_report_path(report_path)
     async with aguarded(credentials, cancel=cancel) as runs:
-        run = await astart(arguments, cancel=cancel)
+        run = await astart_unshown(arguments)
         runs[:] = [run.id]
+        show = partial(ashow_run, credentials, run, cancel=cancel)
         with _retryable(arguments):
-            return await await_verdict(masking(arguments), run.id, options, report_path)
+            return await await_verdict(masking(arguments), run.id, options, report_path, show)
 
 
 def _may_cancel(arguments: Mapping[str, Any]) -> bool:

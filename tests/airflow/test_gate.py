@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +20,7 @@ from empirical_provider import (
 )
 from empirical_provider import exceptions as core
 from empirical_provider.airflow import exceptions as host
+from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
 from tests.airflow.standins import (
     AirflowFailException,
@@ -173,6 +176,30 @@ def test_a_refused_key_ends_the_wait_for_good(
     with pytest.raises(AirflowFailException, match=f"answered {status}") as error:
         wait(TaskInstance())
     assert api_key not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_was_rotated_does_not_end_the_wait(
+    status: int,
+    wait: Callable[..., Any],
+    empirical: Emulator,
+    connection: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a poll is rejected and the connection has changed since, the wait goes on by what it
+    says now, in every way."""
+    look_up, times = EmpiricalHook.get_connection, itertools.count(1)
+
+    def changing(conn_id: str) -> Any:
+        now = {**connection, "extra": {"timeout": 10 + next(times)}}
+        monkeypatch.setenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT", json.dumps(now))
+        return look_up(conn_id)
+
+    monkeypatch.setattr(EmpiricalHook, "get_connection", staticmethod(changing))
+    empirical.fault("get_test_run", "status", status=status, times=1)
+    ti = TaskInstance()
+    assert wait(ti) == empirical.runs[0].id
+    assert ti.xcoms["verdict"]["outcome"] == "passed"
 
 
 def test_a_finished_run_never_defers(empirical: Emulator) -> None:

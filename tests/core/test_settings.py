@@ -99,6 +99,8 @@ def test_base_urls_and_their_dashboards(given: str | None, base: str, dashboard:
         ("api_key", "key\x7f", "visible ASCII"),
         ("api_key", "\ud800", "half of a surrogate pair"),
         ("api_key", b"key", "must be a non-empty string, not bytes"),
+        ("api_key", "*", "not a masked one"),
+        ("api_key", "**********", "not a masked one"),
         ("project_id", 0, "must be at least 1"),
         ("project_id", "7", "must be an integer"),
         ("project_slug", " ", "must be a non-empty string, not a blank str"),

@@ -325,6 +325,8 @@ def test_calls_from_other_processes(call: dict[str, Any], empirical: Emulator) -
     empirical.script("staging", "error", runs=1)
     tries: list[list[int]] = []
 
+    call["credentials"].save("in-processes", overwrite=True)  # a block travels as its name
+
     @flow(retries=1, task_runner=ProcessPoolTaskRunner(max_workers=2))
     def release() -> None:
         task = run_tests.with_options(retries=1)
