@@ -36,9 +36,6 @@ __all__ = [
 ]
 
 
-_MISSING = object()
-
-
 class Unreadable(Exception):  # noqa: N818  # never leaves the package: the client gives it a context
     """The answer lacks something or holds what it cannot hold; the text says what."""
 
@@ -152,9 +149,7 @@ def _flat(metadata: Any) -> dict[str, Any] | None:
 
 def _overrides(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """Read the variables that a run overrides, by name; None where it does not tell."""
-    given = row.get("environment_variables_overrides", _MISSING)
-    if given is None:
-        return {}
+    given = row.get("environment_variables_overrides")
     if not isinstance(given, list):
         return None
     named = [each for each in given if isinstance(each, Mapping) and text(each, "name")]

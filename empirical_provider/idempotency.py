@@ -86,7 +86,8 @@ class _Starting:
         self._record: dict[str, Any] | None = None
         self._before: dict[str, Any] | None = None
         self._newest = 0  # id of a run; what we are about to re-run gets a higher one
-        self._listed: set[int] = set()  # of runs that there were before we started one
+        self._listed: set[int] = set()  # ids of runs that there were before we started one
+        self._of_other_keys: set[int] = set()  # ids of runs that show another key
 
     def steps(self) -> Generator[Step, Any, TestRun]:
         run, n = yield from self._earlier()
@@ -218,7 +219,7 @@ class _Starting:
         """Agree with others that have started a run under the same key at the same time."""
         search = self._search(began)
         ours, *others = yield from seen_beside(own, search, self._once.grace)
-        if own.id in search.others:
+        if own.id in self._of_other_keys:
             yield from self._save(self._key.at(n), self._clocks.wall(), None)
             raise self._unknown(
                 UntoldError(f"the response named test run {own.id}, of another key")
@@ -309,6 +310,9 @@ class _Starting:
         variable = once.key_in_environment and (self._record or {}).get("in_environment", True)
 
         def match(run: TestRun, in_list: bool) -> Match:
+            shown = TriggerKey.parse(run.trigger_key)
+            if shown is not None and not key.is_for_the_same(shown):
+                self._of_other_keys.add(run.id)
             if run.trigger_key is None and self._service.key_of(run) is not None:
                 return Match.OTHER  # this process has started it, without a key
             told = key.match(run, environment=variable, in_list=in_list)

@@ -255,6 +255,22 @@ def test_a_run_that_was_started_here_before_is_not_the_new_one(
         ask.trigger_test_run(STAGING)
 
 
+def test_a_shared_key_is_held_against_what_the_list_shows(
+    replay: Callable[..., None], empirical: Emulator, ask: Twin
+) -> None:
+    """A response of a moment ago, of another process, is known by the key that its run shows."""
+    empirical.behave(list_lag_reads=1)
+    keyed = OTHER.put_into(STAGING, environment=True)
+    other = ask("trigger", keyed)
+    replay(response(id=other.id, created_at=other.created_at), acts=False)
+    with pytest.raises(TriggerOutcomeUnknownError, match="of another key") as error:
+        ask.trigger_test_run(STAGING, key="release 7")
+    assert error.value.may_pass
+    run = ask.trigger_test_run(STAGING, key="release 7")
+    assert [other.id, run.id] == [each.id for each in empirical.runs]
+    assert "cancel_test_run" not in [each.endpoint for each in empirical.requests]
+
+
 def test_a_clock_of_ours_that_is_wrong_does_not_matter(empirical: Emulator, ask: Twin) -> None:
     """Where only our clock says that a run is old, the service is asked for the time."""
     empirical.behave(clock_skew=-7_200.0)
