@@ -159,17 +159,20 @@ def _counted(digest: str, flow_run: FlowRun, around: list[_TaskRun]) -> list[Any
 
 
 def _task_runs_in(flow_run_id: UUID) -> list[_TaskRun]:
-    """Return the task runs of a flow run that this is called in, outermost first."""
-    found = [
-        _TaskRun(
+    """Return the task runs of a flow run that this is called in, outermost first.
+
+    Prefect may enter the context of a task run twice.
+    """
+    found = {
+        each.task_run.id: _TaskRun(
             each.task_run.id,
             each.task_run.run_count,
             _what(each.task_run.id, _name_of(each.task.task_key), each.parameters),
         )
         for each in _contexts(TaskRunContext)
         if each.task_run.flow_run_id == flow_run_id
-    ]
-    return found[::-1]
+    }
+    return [*found.values()][::-1]
 
 
 def _contexts(kind: type[C]) -> Iterator[C]:
