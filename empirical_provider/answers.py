@@ -29,6 +29,7 @@ __all__ = [
     "mapping",
     "needed_text",
     "positive_id",
+    "run_of_refusal",
     "started_run",
     "test_run",
     "tests",
@@ -55,12 +56,29 @@ class Refused(Exception):  # noqa: N818  # as above
         self.run = run
 
 
-def started_run(answer: Any) -> TestRun:
-    """Read the answer to a request that starts a run: it must say that it did, and which."""
+def started_run(
+    answer: Any,
+    *,
+    environment: str | None = None,
+    key: str | None = None,
+    rerun_of: int | None = None,
+) -> TestRun:
+    """Read the answer to a request that starts a run: it must say that it did, and which.
+
+    An answer to another request (from a proxy that replays, or left over on a connection) names a
+    run that cannot be the one.
+
+    Args:
+        answer: The answer.
+        environment: Slug of the environment that was asked for; None: not known.
+        key: The key that the request held.
+        rerun_of: The run that was to be repeated.
+    """
     data = data_of(answer)
     run = None
     if data.get("test_run") is not None:
         run = test_run(mapping(data["test_run"], "data.test_run"), "data.test_run")
+        _refuse_another_run(run, environment, key, rerun_of)
     outcome = data.get("trigger")
     if isinstance(outcome, Mapping) and outcome.get("success", True) is not True:
         raise Refused("data.trigger.success is not true", run)
@@ -69,6 +87,34 @@ def started_run(answer: Any) -> TestRun:
     if run.state == TestRunState.ERROR:
         raise Refused("the run is already in state error", run)
     return run
+
+
+def _refuse_another_run(
+    run: TestRun, environment: str | None, key: str | None, rerun_of: int | None
+) -> None:
+    """Refuse a run that cannot have been started by the request that is answered."""
+    why = None
+    if run.state in {TestRunState.ENDED, TestRunState.CANCELLED}:
+        why = f"is {run.state} already"
+    elif None not in {environment, run.environment} and (
+        str(run.environment).lower() != str(environment).lower()
+    ):
+        why = f"is in the environment {run.environment!r}"
+    elif run.trigger_key not in {None, key} and rerun_of is None:
+        why = "was started under another key"
+    elif run.rerun_source_id not in {None, rerun_of}:
+        why = f"repeats test run {run.rerun_source_id}"
+    if why is not None:
+        raise Unreadable(f"it names test run {run.id}, which {why}")
+
+
+def run_of_refusal(answer: Any) -> TestRun | None:
+    """Return the run that an answer names which says no, if it names any."""
+    try:
+        row = mapping(data_of(answer).get("test_run"), "data.test_run")
+        return test_run(row, "data.test_run")
+    except Unreadable:
+        return None
 
 
 _RUN = ("test_run", "testRun")

@@ -125,7 +125,7 @@ class BaseClient:
         )
         self._clock = time.monotonic
         self._wall = time.time
-        self._server_ahead: float | None = None
+        self._service_ahead: float | None = None
         try:
             self._open()
         except InvalidRequestError:
@@ -193,7 +193,7 @@ class BaseClient:
         }
 
     def _heard(self, answer: Answer | EmpiricalError) -> Answer:
-        """Note by how much the service's clock is ahead of ours, at least; raise what is no answer.
+        """Note by how much the service's clock is ahead of our running one; raise what is none.
 
         So no frame of the exchange, which holds pieces of request and answer, is in a traceback.
         """
@@ -201,16 +201,22 @@ class BaseClient:
             raise answer
         sent_at = answer.sent_at
         if sent_at is not None:
-            self._server_ahead = sent_at - self._wall()
+            self._service_ahead = sent_at - self._clock()
         return answer
 
     @property
-    def server_ahead(self) -> float | None:
-        """Seconds by which the service's clock is ahead of ours, by its last answer; None: unknown.
+    def service_time(self) -> float | None:
+        """The time by the service's clock, as its last answer had it; None: unknown.
 
-        Its dates are whole seconds, and take a while to get here: it may be ahead by more.
+        Its dates are whole seconds, and take a while to get here: it may be later there. That this
+        machine's clock is set meanwhile makes no difference.
         """
-        return self._server_ahead
+        ahead = self._service_ahead
+        return None if ahead is None else ahead + self._clock()
+
+    def _at_most(self, seconds: float) -> float:
+        """Return the seconds during which to try again where there are only so many."""
+        return min(seconds, self._settings.retry_for)
 
     def _attempts(self, retry_for: float | None) -> Attempts:
         limit = self._settings.retry_for if retry_for is None else retry_for

@@ -15,6 +15,7 @@ from empirical_provider import answers, checks
 from empirical_provider.credibility import incredible
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.models import TestRun, TestRunRequest, TestRunState
+from empirical_provider.trigger_key import METADATA_KEY
 
 __all__ = [
     "Call",
@@ -93,9 +94,13 @@ class Sighting:
 
 def trigger(request: TestRunRequest) -> Call[TestRun]:
     """Start a test run."""
+    key = (request.metadata or {}).get(METADATA_KEY)
 
     def read(answer: Any) -> TestRun:
-        return replace(answers.started_run(answer), environment=request.environment)
+        run = answers.started_run(
+            answer, environment=request.environment, key=None if key is None else str(key)
+        )
+        return replace(run, environment=request.environment)
 
     return Call(
         asked=f"start a test run in the environment {request.environment!r}",
@@ -117,7 +122,7 @@ def rerun_test_run(
     body = {name: checks.flag(name, value) for name, value in options.items() if value is not None}
 
     def read(answer: Any) -> TestRun:
-        run = answers.started_run(answer)
+        run = answers.started_run(answer, rerun_of=run_id)
         if run.id == run_id:
             raise answers.Unreadable("it names the run that was to be repeated as the new one")
         return replace(run, rerun_source_id=run_id)

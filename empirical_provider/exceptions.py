@@ -13,7 +13,7 @@ EmpiricalError
 ├── NoAnswerError               sent, but the answer did not come
 ├── UnreadableAnswerError       an answer came, but it makes no sense
 ├── TriggerOutcomeUnknownError  a run may have been started, or not
-├── TriggerRejectedError        the service said no in a 2xx answer
+├── TriggerRejectedError        the service said no in a 2xx answer, or names the run it refused
 ├── ReportNotWrittenError       the report on a run could not be written
 ├── WebhookRefusedError         a webhook that is not genuine, or cannot be read
 └── GateClosedError             the verdict on a run closes the gate; it carries the verdict
@@ -215,16 +215,16 @@ class TriggerOutcomeUnknownError(EmpiricalError):
     Sending it again could start a second run. The cause (``__cause__``) says what went wrong.
 
     * Retry: only with a key, which Airflow's operator and calls in a Prefect flow have by
-      themselves: it looks for the run before it sends anything, and ``may_pass`` is true then.
-      Without one it may start a second run.
+      themselves: it looks for the run before it sends anything, and ``may_pass`` is true where it
+      may see more then. Without one it may start a second run.
     * Remedy: look for the run in the dashboard. If it is there, wait for it by its id; if not,
-      start one, with another key if there was one. With ``key_in_environment=True`` a lost answer
-      is made good instead.
+      start one, with another key if there was one. A key that travels in the environment of the
+      tests, as it does by default, has the run found instead.
     """
 
 
 class TriggerRejectedError(EmpiricalError):
-    """The service answered 2xx and said that the test run was not started.
+    """The service said that the test run was not started, in a 2xx answer or by naming the run.
 
     * Retry: in vain.
     * Remedy: the service's words, or the run's page, say why.

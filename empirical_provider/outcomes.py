@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
 
-from empirical_provider import decoding, redaction
+from empirical_provider import answers, decoding, redaction
 from empirical_provider import exceptions as errors
 from empirical_provider.addresses import is_slug
 from empirical_provider.answers import Refused, Unreadable
 from empirical_provider.endpoints import Call
+from empirical_provider.models import TestRun
 from empirical_provider.receiving import MOST_OF_A_REFUSAL, Answer
 from empirical_provider.settings import Settings
 
@@ -33,6 +35,9 @@ _VALUE = re.compile(r'("value"\s*:\s*)"(?:[^"\\]|\\.)*("|\Z)')
 """The value of an override, as a run repeats it: a secret that may be somebody else's."""
 _NO_WORD = 8
 """Characters from which on a secret in a result is no chance: a word such as "main" stays."""
+
+_SLACK = 60.0
+"""Seconds by which two clocks of the service may differ."""
 
 _WRONG_PLACE = "Check that the base URL is Empirical's and that no proxy answers in its place."
 
@@ -73,20 +78,19 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
     if not 200 <= answer.status < 300:  # noqa: PLR2004
         raise _refusal(story, answer)
     try:
-        return call.read(
-            decoding.from_json(
-                answer.body, _long([settings.api_key]), _long(_values(settings, call))
-            )
-        )
+        try:
+            result = call.read(_decoded(settings, call, answer))
+        except Refused as refused:
+            if refused.run is not None:
+                _refuse_an_older_run(settings, answer, refused.run)
+            raise
+        if call.starts_run and isinstance(result, TestRun):
+            _refuse_an_older_run(settings, answer, result)
+        return result  # noqa: TRY300  # all of it may be refused
     except Refused as refused:
-        error = story.error(
-            errors.TriggerRejectedError,
-            f"answered {answer.status}, but {refused}: {story.quote(answer.body)}",
-            "The run was not started; the service's words or the run's page say why.",
-            refused,
-            status=answer.status,
-            run_id=refused.run.id if refused.run else None,
-        )
+        what_came = f"answered {answer.status}, but {refused}: {story.quote(answer.body)}"
+        run_id = refused.run.id if refused.run else None
+        error = story.rejection(what_came, answer, run_id, refused)
     except Unreadable as cause:
         what_came = f"answered {answer.status}, but {cause}: {story.quote(answer.body)}"
         unreadable = errors.UnreadableAnswerError
@@ -96,6 +100,17 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
             url = settings.test_run_url(cause.run.id, slug) if slug and is_slug(slug) else None
             error.run, cause.run = replace(cause.run, url=url), None
     raise error
+
+
+def _refuse_an_older_run(settings: Settings, answer: Answer, run: TestRun) -> None:
+    """Refuse a run that is older than the request by the service's clock.
+
+    Its date may be that of another clock than the one in the answer's header: a minute is given.
+    """
+    if answer.sent_at is None or run.created is None:
+        return
+    if run.created.timestamp() < answer.sent_at - settings.timeouts.trigger - _SLACK:
+        raise Unreadable(f"it names test run {run.id}, which was created at {run.created_at}")
 
 
 def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.EmpiricalError:
@@ -140,12 +155,31 @@ def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
             "Set the base URL to the address that the service answers on.",
             status=status,
         )
+    rejected = _rejected_run(story, answer) if story.call.starts_run else None
+    if rejected is not None:
+        what_came = f"answered {status}: {story.quote(answer.body)}"
+        return story.rejection(what_came, answer, rejected.id)
     kind, remedy = _REMEDIES.get(status, _SERVER_FAILED if status >= 500 else _BAD_REQUEST)  # noqa: PLR2004
     wait = answer.retry_after
     asked_to_wait = "" if wait is None else f" and asked to wait {wait:.0f} s"
     what_came = f"answered {status}{asked_to_wait}: {story.quote(answer.body)}"
     tell = story.unclear if kind in _MAY_HAVE_ACTED else story.error
     return tell(kind, what_came, remedy, status=status, retry_after=wait)
+
+
+def _rejected_run(story: _Story, answer: Answer) -> TestRun | None:
+    """Return the run that an answer names which is not 2xx: it was made, and could not start.
+
+    Not where the service failed after the run was under way, or names one from before.
+    """
+    with suppress(Unreadable):
+        run = answers.run_of_refusal(_decoded(story.settings, story.call, answer))
+        if run is None:
+            return None
+        _refuse_an_older_run(story.settings, answer, run)
+        is_live = run.state.is_known and not run.state.is_terminal
+        return None if is_live and answer.status >= 500 else run  # noqa: PLR2004
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +216,19 @@ class _Story:
         )
         error.__cause__ = None if cause is None else _bare(cause)
         return error
+
+    def rejection(
+        self, what_came: str, answer: Answer, run_id: int | None, cause: Refused | None = None
+    ) -> errors.EmpiricalError:
+        """Make the error for a run that was not started."""
+        return self.error(
+            errors.TriggerRejectedError,
+            what_came,
+            "The run was not started; the service's words or the run's page say why.",
+            cause,
+            status=answer.status,
+            run_id=run_id,
+        )
 
     def unclear(
         self,
@@ -229,6 +276,13 @@ def _bare(cause: BaseException) -> BaseException:
         if isinstance(cause, httpx.RequestError):
             cause._request = None  # noqa: SLF001  # it holds the headers
     return cause.with_traceback(None)
+
+
+def _decoded(settings: Settings, call: Call[Any], answer: Answer) -> Any:
+    """Return the JSON of an answer, with the secrets of the exchange masked."""
+    return decoding.from_json(
+        answer.body, _long([settings.api_key]), _long(_values(settings, call))
+    )
 
 
 def _values(settings: Settings, call: Call[Any]) -> tuple[str, ...]:

@@ -104,7 +104,8 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         key: What the run is for, such as a release id; templated. Tasks with the same key share
             one run: who comes later goes on with it, for a day. Default: the task has its own.
         key_in_environment: Whether the key travels in the environment of the tests, too, as
-            ``EMPIRICAL_TRIGGER_KEY``: run lists are known to show that; default False.
+            ``EMPIRICAL_TRIGGER_KEY``: run lists are known to show that. Default: wherever there is
+            a key, so with ``durable``. False: a run that has to be found may not be.
         on_retry_after_red: What a retry makes of failed tests: ``fail`` (the default) burns none,
             ``rerun_failed`` re-runs the tests that failed, ``rerun_all`` all of them. So does a
             clear then, from Airflow 3.3 on and without a ``key``; else it tests afresh.
@@ -173,7 +174,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         cancel_on_timeout: bool = False,
         durable: bool = True,
         key: str | None = None,
-        key_in_environment: bool = False,
+        key_in_environment: bool | None = None,
         on_retry_after_red: str = "fail",
         report_path: Destination | None = None,
         **kwargs: Any,
@@ -209,7 +210,9 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         self.cancel_on_timeout = cancel_on_timeout
         self.durable = checks.flag("durable", durable)
         self.key = key
-        self.key_in_environment = checks.flag("key_in_environment", key_in_environment)
+        if key_in_environment is not None:
+            checks.flag("key_in_environment", key_in_environment)
+        self.key_in_environment = key_in_environment
         self.on_retry_after_red = checks.one_of("on_retry_after_red", on_retry_after_red, AFTER_RED)
         self.report_path = report_path
         self._given = given_fields(self)
@@ -221,7 +224,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
     def _refuse_what_needs_durable(self) -> None:
         given = {
             "key": self.key is not None,
-            "key_in_environment": self.key_in_environment,
+            "key_in_environment": self.key_in_environment is True,
             "on_retry_after_red": self.on_retry_after_red != "fail",
         }
         for name in (name for name, is_given in given.items() if is_given):
@@ -284,7 +287,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             memory,
             key=self.key,
             retries=self.retries or 0,
-            key_in_environment=self.key_in_environment,
+            key_in_environment=self.key_in_environment is not False,
             grace=self.visibility_grace,
             after_red=self.on_retry_after_red,
             policy=self.policy,

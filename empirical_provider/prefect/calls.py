@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Hashable, Iterator, Mapping
 from datetime import date, datetime
@@ -22,13 +23,24 @@ from weakref import ref
 
 from prefect.context import ContextModel, FlowRunContext, TaskRunContext
 
+from empirical_provider import request_digest
+
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
     from empirical_provider.prefect.credentials import EmpiricalCredentials
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["digest_of", "flow_run_here", "flow_runs_here", "place_of", "place_of_subflow"]
+__all__ = [
+    "digest_of",
+    "flow_run_here",
+    "flow_runs_here",
+    "open_digest_of",
+    "place_of",
+    "place_of_subflow",
+    "sealed_by",
+    "without_parameters",
+]
 
 C = TypeVar("C", bound=ContextModel)
 
@@ -75,18 +87,33 @@ def flow_runs_here() -> list[FlowRun]:
     return [each.flow_run for each in _contexts(FlowRunContext) if each.flow_run]
 
 
-def digest_of(credentials: EmpiricalCredentials, asked: TestRunRequest | str) -> str:
-    """Return a hash of what is asked of a project, as the user gave it.
+def digest_of(credentials: EmpiricalCredentials, request: TestRunRequest) -> str:
+    """Return a hash of what is asked of a project; without the API key it tells no value."""
+    return sealed_by(credentials, request_digest.canonical(request))
 
-    The API key is in it: two keys are two projects, and nobody can guess a secret value by it.
-    """
-    parts = (
-        credentials.api_key.get_secret_value(),
-        credentials.base_url,
-        credentials.project_id,
-        asked if isinstance(asked, str) else asked.body(),
+
+def open_digest_of(credentials: EmpiricalCredentials, asked: TestRunRequest | str) -> str:
+    """Return a hash of it without the values of overrides: another API key changes nothing."""
+    if isinstance(asked, str):
+        return request_digest.digest(credentials.base_url, credentials.project_id, asked)
+    body = request_digest.canonical(asked)
+    body["environment_variables_overrides"] = sorted(
+        body.get("environment_variables_overrides", ())
     )
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return request_digest.digest(credentials.base_url, credentials.project_id, body)
+
+
+def sealed_by(credentials: EmpiricalCredentials, *parts: Any) -> str:
+    """Return a hash of plain data that tells nothing to anybody without the API key."""
+    api_key = credentials.api_key.get_secret_value()
+    return request_digest.sealed(api_key, credentials.base_url, credentials.project_id, *parts)
+
+
+def without_parameters(place: Any) -> Any:
+    """Return a place without what its tasks were called with, which may be secrets."""
+    if isinstance(place, list):
+        return [without_parameters(each) for each in place]
+    return "" if isinstance(place, str) and re.fullmatch("[0-9a-f]{32}", place) else place
 
 
 def place_of(digest: str, flow_run: FlowRun) -> list[Any]:
@@ -174,17 +201,20 @@ def _counted(digest: str, flow_run: FlowRun, around: list[_TaskRun]) -> list[Any
 
 
 def _task_runs_in(flow_run_id: UUID) -> list[_TaskRun]:
-    """Return the task runs of a flow run that this is called in, outermost first."""
-    found = [
-        _TaskRun(
+    """Return the task runs of a flow run that this is called in, outermost first.
+
+    Prefect may enter the context of a task run twice.
+    """
+    found = {
+        each.task_run.id: _TaskRun(
             each.task_run.id,
             each.task_run.run_count,
             _what(flow_run_id, each.task_run.id, _name_of(each.task.task_key), each.parameters),
         )
         for each in _contexts(TaskRunContext)
         if each.task_run.flow_run_id == flow_run_id
-    ]
-    return found[::-1]
+    }
+    return [*found.values()][::-1]
 
 
 def _contexts(kind: type[C]) -> Iterator[C]:

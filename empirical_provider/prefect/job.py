@@ -41,7 +41,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         poll_interval: Seconds between two looks at a run; default 10.
         timeout: Seconds after which to stop waiting for a run; default 7200. The run goes on.
         key_in_environment: Whether the key of a run travels in the environment of its tests, too,
-            as ``EMPIRICAL_TRIGGER_KEY``; default False. The key itself belongs to a release, so it
+            as ``EMPIRICAL_TRIGGER_KEY``; default True. The key itself belongs to a release, so it
             is given to `trigger`.
         on_retry_after_red: What a retry of the flow makes of red tests: ``fail``, the default,
             takes them over, ``rerun_failed`` re-runs those that failed, ``rerun_all`` all.
@@ -87,7 +87,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         default=7200.0, description="Seconds after which to stop waiting for a run."
     )
     key_in_environment: bool = Field(
-        default=False,
+        default=True,
         description=(
             "Whether the key of a run travels in the environment of its tests, too, as "
             "EMPIRICAL_TRIGGER_KEY."

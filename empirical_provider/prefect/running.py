@@ -64,7 +64,7 @@ def run_tests(
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
-    key_in_environment: bool = False,
+    key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
     policy: Policy | None = None,
     poll_interval: float = 10.0,
@@ -100,7 +100,8 @@ def run_tests(
         concurrency: A `Concurrency` or a mapping of its fields.
         add_context_metadata: Whether to add where the run comes from to the metadata.
         key: What the run is for, such as a release id: who uses the same key shares the run.
-        key_in_environment: Whether the key travels in the environment of the tests, too.
+        key_in_environment: Whether the key travels in the environment of the tests, too; default
+            yes.
         on_retry_after_red: What a retry makes of red tests: ``fail``, the default, takes them over,
             ``rerun_failed`` re-runs those that failed, ``rerun_all`` all.
         policy: As for `wait_for_test_run`, like all that follow.
@@ -151,7 +152,7 @@ async def arun_tests(
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
-    key_in_environment: bool = False,
+    key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
     policy: Policy | None = None,
     poll_interval: float = 10.0,

@@ -203,8 +203,12 @@ def test_the_metadata_about_the_flow_run_can_be_turned_off(
     )
 
     sent = _sent(empirical)
-    assert TriggerKey.parse(sent.pop("metadata").pop("trigger_key"))
-    assert sent == {"environment": "staging"}
+    key = sent.pop("metadata").pop("trigger_key")
+    assert TriggerKey.parse(key)
+    assert sent == {
+        "environment": "staging",
+        "environment_variables_overrides": [{"name": "EMPIRICAL_TRIGGER_KEY", "value": key}],
+    }
 
 
 def test_it_works_without_prefect_around_it(
