@@ -29,7 +29,7 @@ def make_attempts(rng: Random, service: Service, seed: int) -> tuple[str, list[A
     service.dialect = _dialect(rng)
     service.machine.horizon = 30_000.0
     draw = rng.random()
-    if draw < 0.04:
+    if draw < 0.03:
         return _many_requests(rng, service, seed)
     if draw < 0.12:
         return _two_gates(rng, service, seed)
@@ -54,7 +54,7 @@ def _dialect(rng: Random) -> Dialect:
         filters=rng.random() < 0.7,
         date=rng.random() < 0.85,
         created_ahead=rng.choice((0.0, 0.0, -3.0, -20.0, -50.0, 20.0)),
-        list_lag=rng.choice((0.0, 0.0, 1.0, 8.0, 40.0)),
+        list_lag=rng.choice((0.0, 0.0, 1.0, 8.0, 8.0, 40.0)),
         page_appears=rng.choice((0.0, 0.0, 5.0)),
     )
     dialect.server_ahead = rng.choice((0.0, 0.0, -4000.0, 900.0, 4000.0))
@@ -319,6 +319,8 @@ def _two_gates(rng: Random, service: Service, seed: int) -> tuple[str, list[Atte
 
 def _together(rng: Random, service: Service, seed: int) -> tuple[str, list[Attempt], list[Any]]:
     """Several tasks with one key that start at the same time."""
+    if rng.random() < 0.8:
+        service.dialect.list_lag = min(service.dialect.list_lag, 8.0)
     for _ in range(rng.choice((0, 1, 3))):
         _background(rng, service, rng.choice((30.0, 0.9 * _DAY)))
     settings, request = settings_for(rng, seed), _request(rng)

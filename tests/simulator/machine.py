@@ -126,7 +126,7 @@ class _Jumps(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
             raise Endless  # everybody waits for somebody else
-        self.machine.sleep(timeout)
+        self.machine.sleep(max(timeout, 1e-6))  # no real machine does anything in no time
         return super().select(0)
 
 

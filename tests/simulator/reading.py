@@ -27,7 +27,7 @@ def violations_of_reading(rng: Random, service: Service, seed: int) -> Iterator[
         created = number - 1_000.0
         service.add(Run(service.new_id(), "staging", created, [(created, "started")], Result(1)))
     try:
-        if rng.random() < 0.5:
+        if rng.random() < 0.25:
             yield from _outage(rng, service, settings)
         else:
             yield from _growth(rng, service, settings)

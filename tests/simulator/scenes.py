@@ -90,7 +90,7 @@ def play(seed: int) -> Scene:
     scene = Scene(seed, service)
     with machine.running(service.exchange, seed):
         draw = rng.random()
-        if draw < 0.002:
+        if draw < 0.005:
             scene.kind = "reading"
             scene.violations += violations_of_reading(rng, service, seed)
         elif draw < 0.55:

@@ -33,7 +33,7 @@ def settings_for(rng: Random, seed: int) -> dict[str, Any]:
     """Return the settings of a client."""
     settings: dict[str, Any] = {
         "api_key": f"emp-simulated-{seed}-{rng.randrange(10**9):09}",
-        "base_url": "http://127.0.0.1:9",
+        "base_url": "http://localhost:9",
     }
     if rng.random() < 0.8:
         settings["project_slug"] = "shop"
@@ -84,7 +84,7 @@ def make_waits(rng: Random, service: Service, seed: int) -> tuple[str, list[Wait
     if mode == "async":
         number = rng.choice((1, 1, 2))
     elif mode == "shared":
-        number = rng.choice((1, 2, 3, 4, 5, 6, 8, 12))
+        number = rng.choice((1, 2, 2, 3, 3, 4, 6, 9))
     for _ in range(rng.randrange(5)):
         _background(rng, service)
     settings = settings_for(rng, seed)
