@@ -201,7 +201,9 @@ def _of_verdict(waiter: Waiter, run: Run, service: Service) -> Iterator[Violatio
         if waiter.expected_commit is not None and heard.at >= waiter.deadline:
             last = max(waiter.deadline, waiter.segments[-1])
             unread = unread or not _is_readable_at_the_end(waiter, run, service, last)
-        if not unread:
+        pages = [p for p in service.served if p.endpoint == "page" and p.run_id == run.id]
+        contradicts = bool(pages) and pages[-1].what == "lie" and heard.at >= waiter.deadline
+        if not (unread or contradicts):
             yield Violation(Rule.WRONG_VERDICT, told)
     if opened and heard.failed_tests:
         yield Violation(Rule.PASSED_NAMES_FAILURE, f"{told}; names {heard.failed_tests}")
@@ -274,7 +276,7 @@ def _is_readable_at_the_end(waiter: Waiter, run: Run, service: Service, last: fl
     """Say whether a request at the last moment, and none before, is enough for the truth."""
     dialect, until = service.dialect, last + request_timeout(waiter.settings)
     seen = last - 0.5 - dialect.page_lag
-    if run.terminal_at() > seen or (run.lie is not None and run.lie_until > last - 0.5):
+    if run.terminal_at() > seen or run.lies(last - 0.5):
         return False
     if last - 0.5 < run.created + dialect.page_appears or not run.readable:
         return False

@@ -147,7 +147,14 @@ class Run:
         return self.state(at) in (*LIVE, "ended")
 
     def lies(self, at: float) -> bool:
-        return self.lie is not None and at < self.lie_until and self.state(at) == "ended"
+        if self.state(at) != "ended":
+            return False
+        return self.says_both or (self.lie is not None and at < self.lie_until)
+
+    @property
+    def says_both(self) -> bool:
+        """Whether a row says that a test failed, and the numbers say that none did."""
+        return self.result.odd > 0 and self.result.word.lower() == "failed"
 
     # What is shown of it
 
@@ -173,7 +180,7 @@ class Run:
             row["commit"] = self.commit
         row |= self._origin(dialect.page_overrides, metadata=dialect.page_metadata)
         rows = self._rows(dialect) if dialect.rows and state == "ended" else []
-        if self.lies(seen):
+        if self.lie is not None and self.lies(seen):
             self._contradict(row, rows)
         outer: dict[str, Any] = {"project": {"id": 5, "slug": dialect.slug}}
         if rows or dialect.rows:
