@@ -124,6 +124,7 @@ def _one_after_the_other(
         memories.append({})
     memory: dict[str, Any] = {}
     number = 1 if form == "none" else rng.choice((1, 1, 2, 2, 3))
+    store = rng.random() < 0.7
     before = attempts[0].wish if attempts else ""
     for place in range(number):
         attempt = Attempt(
@@ -136,7 +137,7 @@ def _one_after_the_other(
             is_first=place == 0,
             expects_run=before != "another request" and (before != "elsewhere" or form == "once"),
         )
-        _give_key(rng, attempt, form, key, retry=place > 0)
+        _give_key(attempt, form, key, retry=place > 0, store=store)
         if form in ("text", "shared") and not key_is_shown(attempt, service.dialect):
             attempt.expects_run = False
         if attempts and attempts[0].wish == "a generation before":
@@ -161,13 +162,15 @@ def _one_after_the_other(
     return f"attempts with a key: {form}", attempts, memories
 
 
-def _give_key(rng: Random, attempt: Attempt, form: str, key: str, *, retry: bool) -> None:
+def _give_key(
+    attempt: Attempt, form: str, key: str, *, retry: bool, store: bool = True
+) -> None:
     if form == "text":
         attempt.key = key
     elif form in ("once", "shared"):
         attempt.once = {"key": key, "shared": form == "shared"}
-        attempt.store = rng.random() < 0.7
-        if retry and not attempt.store:
+        attempt.store = store
+        if retry and not store:
             attempt.once["tried_since"] = "first"
 
 
@@ -197,7 +200,7 @@ def _similar(
         in_overrides=in_overrides,
         expects_run=True,
     )
-    _give_key(rng, attempt, form, key, retry=False)
+    _give_key(attempt, form, key, retry=False)
     return attempt
 
 
@@ -310,7 +313,7 @@ def _two_gates(rng: Random, service: Service, seed: int) -> tuple[str, list[Atte
             is_certain=True,
         )
         attempt.expects_run = form == "once" or key_is_shown(attempt, service.dialect)
-        _give_key(rng, attempt, form, f"gate {place} of {seed}", retry=False)
+        _give_key(attempt, form, f"gate {place} of {seed}", retry=False)
         attempts.append(attempt)
         puts = [rng.choice(("500", "503", "lost before"))] if place else []
         _send(rng, service, attempt, puts).copies.clear()
@@ -337,7 +340,7 @@ def _together(rng: Random, service: Service, seed: int) -> tuple[str, list[Attem
             in_overrides=rng.choice((True, None)),
         )
         attempt.expects_run = key_is_shown(attempt, service.dialect)
-        _give_key(rng, attempt, form, "release 7", retry=False)
+        _give_key(attempt, form, "release 7", retry=False)
         attempts.append(attempt)
         puts = [rng.choice(("lost", "503", "times out"))] if rng.random() < 0.15 else []
         sends = _send(rng, service, attempt, puts)
