@@ -85,7 +85,7 @@ def allowed_outcomes(run: Run, waiter: Waiter, dialect: Dialect) -> set[str]:
     if run.lie is not None and run.lie_until == at:
         return {"failed", "error", "incomplete", "no_tests", "wrong_commit", "timed_out"}
     outcomes = _outcomes_of_tests(run, waiter, dialect)
-    if result.odd and outcomes == {"passed"}:
+    if result.odd:
         outcomes = {"failed", "error", "incomplete", "no_tests", "timed_out"}
     if is_wrong_commit(run, waiter, dialect):
         outcomes = (outcomes - {"passed"}) | {"wrong_commit"}
@@ -114,8 +114,6 @@ def _outcomes_of_tests(run: Run, waiter: Waiter, dialect: Dialect) -> set[str]:
     elif outcomes == {"no_tests"} and dialect.flaky_in_success:
         if result.ran + result.flaky >= least:
             outcomes.add("passed")
-    if result.odd and "no_tests" in outcomes:
-        outcomes |= {"error", "incomplete", "failed"}
     return outcomes
 
 
@@ -266,7 +264,9 @@ def _of_the_start_limit(
     waits = run.state(limit + one) in NOT_STARTED and run.state(seen) in NOT_STARTED
     can_be_read = _is_free_of_faults(service, "page", run.id, limit - 1.0, limit + one)
     there = run.created + service.dialect.page_appears < limit - 1.0
-    if waits and can_be_read and there and heard.at > limit + one + 1.0:
+    told_to_wait = any(fault.retry_after for fault in service.faults)
+    can_be_read = can_be_read and there and not told_to_wait
+    if waits and can_be_read and heard.at > limit + one + 1.0:
         yield Violation(
             Rule.LATE, f"{waiter.label} ended at {heard.at:.1f} s; its start limit was {limit:.1f}"
         )
