@@ -21,8 +21,6 @@ _ALSO = ("{} acted", "replay", "replay acted", "refused", "429")
 _REJECTED = ("rejected 200", "rejected 400", "rejected 409", "rejected 422", "rejected 500")
 _DAY = 86_400.0
 
-Made = "tuple[str, list[Attempt], list[dict[str, Any]]]"
-
 
 def make_attempts(rng: Random, service: Service, seed: int) -> tuple[str, list[Attempt], list[Any]]:
     """Make a service, the attempts to start runs there, and where each keeps its memory."""
@@ -104,7 +102,7 @@ def _request(rng: Random) -> dict[str, Any]:
 # One after the other
 
 
-def _one_after_the_other(
+def _one_after_the_other(  # noqa: C901  # one draw after the other
     rng: Random, service: Service, seed: int
 ) -> tuple[str, list[Attempt], list[Any]]:
     """An attempt, and further ones at the same; perhaps something similar was started before."""
@@ -155,7 +153,7 @@ def _one_after_the_other(
         if number == place + 1:
             break
     _turn_clocks(rng, service, attempts)
-    for attempt in attempts:
+    for _ in attempts:
         if rng.random() < 0.15:
             begins = rng.uniform(0.0, 100.0)
             service.faults.append(random_fault(rng, begins, begins + 150.0, None))
@@ -163,9 +161,7 @@ def _one_after_the_other(
     return f"attempts with a key: {form}", attempts, memories
 
 
-def _give_key(
-    attempt: Attempt, form: str, key: str, *, retry: bool, store: bool = True
-) -> None:
+def _give_key(attempt: Attempt, form: str, key: str, *, retry: bool, store: bool = True) -> None:
     if form == "text":
         attempt.key = key
     elif form in ("once", "shared"):
@@ -175,7 +171,7 @@ def _give_key(
             attempt.once["tried_since"] = "first"
 
 
-def _similar(
+def _similar(  # noqa: PLR0917  # each is drawn before
     rng: Random,
     form: str,
     key: str,

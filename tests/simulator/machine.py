@@ -20,7 +20,7 @@ from unittest import mock
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 __all__ = ["ACTOR", "EPOCH", "Endless", "Killed", "Machine"]
 
@@ -29,8 +29,6 @@ EPOCH = 1_800_000_000.0
 
 ACTOR: ContextVar[str] = ContextVar("actor", default="")
 """Label of the wait or of the attempt that is being played."""
-
-Exchange = "Callable[[httpx.Request], Generator[float, None, httpx.Response]]"
 
 
 class Killed(BaseException):

@@ -1,4 +1,4 @@
-"""The service at the other end of the network: its endpoints, its faults, and a record of it all."""
+"""The service at the other end of the network: its endpoints, its faults, and a record."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "Served", "Service", "Start"]
 
-Steps = "Generator[float, None, httpx.Response]"
-
 _DAY = 86_400.0
+
+_NONSENSE = {
+    "{}": "{}",
+    "html": "<html>Please sign in</html>",
+    "cut": '{"data": {"test_run": {"id": 1, "sta',
+}
 
 
 @dataclass
@@ -197,12 +201,8 @@ class Service:
         if kind == "slow":
             yield 0.6 * timeouts["read"]
             return None
-        if kind == "{}":
-            return self.response(200, {})
-        if kind == "html":
-            return self.response(200, "<html>Please sign in</html>")
-        if kind == "cut":
-            return self.response(200, '{"data": {"test_run": {"id": 1, "sta')
+        if kind in _NONSENSE:
+            return self.response(200, _NONSENSE[kind])
         if kind == "other run":
             other = next((run for key, run in self.runs.items() if key != run_id), None)
             if other is None:
@@ -243,9 +243,7 @@ class Service:
         if dialect.id_filter and "id" in query:
             listed = [run for run in listed if run.id == int(query["id"])]
         if dialect.filters and "state" in query:
-            listed = [
-                run for run in listed if run.state(now - dialect.list_lag) == query["state"]
-            ]
+            listed = [run for run in listed if run.state(now - dialect.list_lag) == query["state"]]
         if dialect.filters and "interval_in_days" in query:
             since = now - int(query["interval_in_days"]) * _DAY
             listed = [run for run in listed if run.created >= since]

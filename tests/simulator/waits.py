@@ -155,7 +155,9 @@ def _waiter(
 def _draw_policy(rng: Random, dialect: Dialect, waiter: Waiter) -> None:
     if rng.random() < 0.1:
         waiter.policy["min_tests"] = rng.choice((2, 3, 5))
-    if rng.random() < 0.1 and (dialect.counts == "all" or (dialect.rows and not dialect.snake_rows)):
+    if rng.random() < 0.1 and (
+        dialect.counts == "all" or (dialect.rows and not dialect.snake_rows)
+    ):
         waiter.policy["max_flaky"] = rng.choice((0, 1))
     if rng.random() < 0.1 and dialect.counts != "oldest":
         waiter.policy["count_snoozed_failures"] = True
@@ -176,8 +178,10 @@ def _run(rng: Random, service: Service, waiter: Waiter, created: float) -> Run:
     else:
         ends = _NEVER
     ends = max(ends, created + 0.05)
-    starts = created + (ends - created) * rng.choice((0.02, 0.5, 0.97)) if ends < _NEVER else (
-        rng.choice((created + 10.0, rng.uniform(begins, deadline), _NEVER))
+    starts = (
+        created + (ends - created) * rng.choice((0.02, 0.5, 0.97))
+        if ends < _NEVER
+        else (rng.choice((created + 10.0, rng.uniform(begins, deadline), _NEVER)))
     )
     draw = rng.random()
     last = "ended" if draw < 0.82 else "error" if draw < 0.9 else "cancelled"
