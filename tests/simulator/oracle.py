@@ -1,20 +1,22 @@
-"""What must be true of every scene. It knows the truth, and none of the package's rules.
+"""What must be true of every scene. The oracle knows the truth, and none of the package's rules.
 
-A gate is open if its verdict's decision is ``pass``. What a scene may demand is only what the API,
-as far as it is known, lets anybody find out. So the oracle does not blame the package where
+A gate is open if the decision of its verdict is ``pass``. A scene can only demand what the API, as
+far as it is known, allows a client to find out. Therefore the oracle does not blame the package in
+these cases:
 
-* tests are missing and the counts would add up under one reading of them: whether a total includes
-  skipped tests, and the passed include flaky ones, is not documented. Scenes have so many missing
-  tests that no reading hides them. Neither is ``min_tests`` held between two readings;
-* a snoozed failure is told by no number: the service that shows the total and the failures only;
-* the commit is shown nowhere: then the run is compared with nothing. Where it is shown, and could
-  not be read, the gate must be closed;
-* a run is listed a minute after the request or later, two runs under one key are shown by lists in
-  another order than they were started in, or nothing that is shown of a run tells what it was
-  started for: then "unknown" is right, and a second run is not, but two that start at the same
-  moment cannot know of each other;
-* a replayed response names a run that nothing which is shown tells from a new one;
-* a page that refuses for a minute ends a wait, whatever it says afterwards.
+* Tests are missing, and the counts add up under one reading of them. Whether a total includes
+  skipped tests, and the passed ones include flaky ones, is not documented. Scenes have so many
+  missing tests that no reading hides them, and ``min_tests`` is not checked between two readings.
+* No number reports a snoozed failure, because the service shows the total and the failures only.
+* The commit is shown nowhere. Where it is shown and could not be read, the gate must be closed.
+* Another process uses a shared key before the first run is listed. It has no reason to wait, and
+  must give way later. A look-up after a lost response waits for the list for a minute.
+* Nothing that is shown of a run tells what it was started for. Then "unknown" is right and a second
+  run is not, but two tasks that start at the same moment cannot know of each other.
+* The API key was rotated between two requests that differ in a secret: it cannot be compared.
+* A replayed response names a run that nothing which is shown tells from a new one.
+* The run's own page refuses, or contradicts itself, for a minute or at the deadline.
+* The service asks to wait: that may postpone the end by ``start_timeout``, but no deadline.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.simulator.players import Attempt, Waiter
-    from tests.simulator.service import Served, Service
+    from tests.simulator.service import Served, Service, Start
     from tests.simulator.world import Dialect, Run
 
 __all__ = ["Rule", "Violation", "violations_of_attempts", "violations_of_wait"]
@@ -352,7 +354,11 @@ def violations_of_attempts(attempts: list[Attempt], service: Service) -> Iterato
     for attempt in attempts:
         yield from _of_attempt(attempt, service)
     for start in service.starts:
-        if start.beside and not _overlaps(by_label[start.by], attempts):
+        attempt = by_label[start.by]
+        seen = [
+            each for each in start.beside if not _is_out_of_sight(attempt, each, start, service)
+        ]
+        if seen and not _overlaps(attempt, attempts):
             yield Violation(
                 Rule.SECOND_RUN,
                 f"{start.by} started run {start.run.id} at {start.at:.1f} s beside {start.beside}",
@@ -367,6 +373,12 @@ def violations_of_attempts(attempts: list[Attempt], service: Service) -> Iterato
         elif not beside:
             what = f"{actor} cancelled run {run_id} at {at:.1f} s, the only one for {run.wish}"
             yield Violation(Rule.CANCELLED_WRONG, what)
+
+
+def _is_out_of_sight(attempt: Attempt, run_id: int, start: Start, service: Service) -> bool:
+    """Say whether one who shares a key could not know of a run: it was not listed yet."""
+    shares = attempt.key is not None or bool((attempt.once or {}).get("shared"))
+    return shares and service.runs[run_id].created + service.dialect.list_lag > start.at - 1.0
 
 
 def _overlaps(attempt: Attempt, attempts: list[Attempt]) -> bool:
