@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Rule", "Violation", "violations_of_attempts", "violations_of_wait"]
 
 _GRACE = 60.0
+_CONNECT = 5.0
 _REFUSALS = ("401", "403", "404", "302")
 
 
@@ -228,9 +229,9 @@ def _of_time_out(waiter: Waiter, run: Run) -> Iterator[Violation]:
 
 
 def request_timeout(settings: dict[str, object]) -> float:
-    """Return the seconds that one request may take."""
+    """Return the seconds that one request may take: to connect, and to read the response."""
     timeout = settings.get("timeout")
-    return float(timeout) if isinstance(timeout, (int, float)) else 15.0
+    return (float(timeout) if isinstance(timeout, (int, float)) else 15.0) + _CONNECT
 
 
 def _of_the_deadline(
