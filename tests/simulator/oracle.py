@@ -449,7 +449,9 @@ def _of_error_of_attempt(attempt: Attempt, service: Service) -> Iterator[Violati
         return
     puts = [each.what for each in asked if each.endpoint == "start"]
     if not attempt.expects_run or any(
-        each.what not in ("ok", "404", "412") for each in asked if each.endpoint != "start"
+        each.what not in ("ok", "412") and each.told != "no page yet"
+        for each in asked
+        if each.endpoint != "start"
     ):
         return
     if set(puts) <= {"ok"} and attempt.is_first:

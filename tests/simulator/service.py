@@ -228,7 +228,7 @@ class Service:
     def _page(self, run_id: int, record: Served) -> httpx.Response:
         run, now = self.runs.get(run_id), self.machine.now
         if run is None or not run.readable or now < run.created + self.dialect.page_appears:
-            record.what = "404"
+            record.what, record.told = "404", "no page yet"
             return self.response(404, {"error": {"message": "Test run not found"}})
         seen = now - self.dialect.page_lag
         record.told = f"{run.state(seen)}{' (contradicts itself)' if run.lies(seen) else ''}"
