@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 
+import pytest
+
 from tests.simulator.scenes import play
 
 SCENES = int(os.environ.get("SCENES", "2000"))
@@ -18,6 +20,8 @@ FIRST = int(os.environ.get("FIRST", "0"))
 
 STORIES = 3
 """How many stories a failure tells."""
+
+pytestmark = [pytest.mark.timeout(600 + SCENES // 5), pytest.mark.slow]
 
 
 def test_every_scene_keeps_every_rule() -> None:
