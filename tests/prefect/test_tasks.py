@@ -133,9 +133,9 @@ def test_a_secret_override_is_unwrapped(
         }
     )
 
-    assert _sent(empirical)["environment_variables_overrides"] == [
-        {"name": "PASSWORD", "value": "s3cret"}
-    ]
+    *sent, key = _sent(empirical)["environment_variables_overrides"]
+    assert key["name"] == "EMPIRICAL_TRIGGER_KEY"
+    assert sent == [{"name": "PASSWORD", "value": "s3cret"}]
 
 
 def test_an_iterator_is_not_used_up_before_it_is_sent(
