@@ -102,8 +102,9 @@ screenshots: test-browser  ## The pictures in docs/images/, made anew by the tes
 	.venvs/core/bin/python tools/screenshots.py
 
 fuzz: export THOROUGH = 1
-fuzz: $(call ready,core)  ## 200,000 hostile answers, others each time; FUZZ_EXAMPLES=1000000 for more
+fuzz: $(call ready,core)  ## 200,000 malformed responses and 50,000 scenes of the simulator, others each time
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venvs/core/bin/pytest tests/core/test_hostile_answers.py -k many -s $(PYTEST_ARGS)
+	SCENES=50000 FIRST=$$(date +%s) .venvs/core/bin/pytest tests/simulator -s $(PYTEST_ARGS)
 
 # The plots are made even if a limit is missed; the status is that of the benchmark.
 bench: $(call ready,$(PEERS) docs)  ## What it costs, beside the peers, in benchmarks/results.md: nothing else should run
@@ -118,7 +119,7 @@ table: $(call ready,core)  ## What became of each scenario on each version, as l
 
 # airflow-2.11 and airflow-3.0 run tests/airflow, prefect-3.6 runs tests/prefect.
 host = $(firstword $(subst -, ,$(1)))
-suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(call host,$(1)))
+suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator tests/simulator,tests/$(call host,$(1)))
 
 # In the core everything is ours: with THOROUGH, Python's development mode watches over it.
 developing = $(if $(filter core,$(1)),$(if $(THOROUGH),PYTHONDEVMODE=1 ))

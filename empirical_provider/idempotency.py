@@ -315,6 +315,9 @@ class _Starting:
                 self._of_other_keys.add(run.id)
             if run.trigger_key is None and self._service.key_of(run) is not None:
                 return Match.OTHER  # this process has started it, without a key
+            elsewhere = shown is not None and "environment" in key.differences(shown)
+            if elsewhere and not once.shared:
+                return Match.OTHER  # of another deployment that makes the same keys
             told = key.match(run, environment=variable, in_list=in_list)
             return told if told is Match.OTHER else key.checked(told, run, self._request)
 

@@ -37,7 +37,7 @@ _FEWEST = 3
 _EARLY = 0.25
 """The part of its interval by which a wait may be served too early, to share a list."""
 
-_GATHERED_FOR = 0.25
+_GATHERED_FOR = 0.5
 """Seconds for which waits that begin one by one gather, so that they share their first list."""
 
 _LIST_WITHIN = 5.0

@@ -17,7 +17,7 @@ from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError, NotFoundError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.searching import LimitedCall, Pause, Search, UntoldError
-from empirical_provider.trigger_key import TriggerKey
+from empirical_provider.trigger_key import TriggerKey, shown_by
 
 __all__ = ["at_rest", "cancel_others", "may_tell", "seen_beside", "winner_of", "with_states"]
 
@@ -76,7 +76,7 @@ def with_states(runs: Iterable[TestRun]) -> Generator[Call[Any], Any, list[TestR
         if not run.state.is_known:
             try:
                 detail: TestRun = yield endpoints.get_test_run(run.id)
-                seen = replace(detail, trigger_key=run.trigger_key or detail.trigger_key)
+                seen = replace(detail, trigger_key=shown_by(run, detail))
             except EmpiricalError as error:
                 log.warning("%s Going on with what a list tells of it.", error)
         known.append(seen)

@@ -18,7 +18,7 @@ from empirical_provider import endpoints
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError, NotFoundError
 from empirical_provider.models import TestRun
-from empirical_provider.trigger_key import Match
+from empirical_provider.trigger_key import Match, shown_by
 
 __all__ = ["Clocks", "LimitedCall", "Moment", "Pause", "Search", "UntoldError"]
 
@@ -231,7 +231,7 @@ class Search:
             detail = yield from self._call(endpoints.get_test_run(run.id))
         except NotFoundError:
             return run, Match.UNTOLD
-        detail = replace(detail, trigger_key=run.trigger_key or detail.trigger_key)
+        detail = replace(detail, trigger_key=shown_by(run, detail))
         return detail, self._told(detail, in_list=False)
 
     def _read_details(self, untold: list[TestRun]) -> Generator[_Steps, Any, list[TestRun]]:

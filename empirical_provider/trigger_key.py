@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from empirical_provider.models import TestRun
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["METADATA_KEY", "VARIABLE", "Match", "TriggerKey"]
+__all__ = ["METADATA_KEY", "VARIABLE", "Match", "TriggerKey", "shown_by"]
 
 METADATA_KEY = "trigger_key"
 """Where the key stands in a run's metadata."""
@@ -152,6 +152,15 @@ class TriggerKey:
     def differences(self, other: TriggerKey) -> list[str]:
         """Name the request fields in which two keys differ, as far as they can be compared."""
         return self.request.differences(other.request)
+
+
+def shown_by(*runs: TestRun) -> str | None:
+    """Return the key that the same run shows in one of several responses.
+
+    Either may show it masked; then the other one counts.
+    """
+    shown = [run.trigger_key for run in runs if run.trigger_key is not None]
+    return next((text for text in shown if TriggerKey.parse(text)), next(iter(shown), None))
 
 
 def _refuse_a_key_of_its_own(request: TestRunRequest) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import html
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -224,7 +225,8 @@ def service(request: pytest.FixtureRequest) -> Any:
     def play(connection: socket.socket) -> None:
         asked = server.requests[-1].split(b"\r\n", 1)[0]
         if asked.startswith(b"PUT"):
-            run = {"id": 456, "state": "queued", "created_at": "2026-11-30T10:00:00Z"}
+            now = datetime.now(UTC).isoformat()  # an older run would not be the one just started
+            run = {"id": 456, "state": "queued", "created_at": now}
             body = {"data": {"trigger": {"success": True}, "test_run": run}}
         elif failures:
             failures.pop()
