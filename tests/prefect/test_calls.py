@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from prefect import flow, task
 from prefect.client.schemas.objects import StateType
+from prefect.settings import get_current_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 from pydantic import SecretStr
 
@@ -399,7 +400,9 @@ def test_a_subflow_that_a_retry_of_its_flow_runs_again(
 
 
 @pytest.mark.slow  # processes have to start
-def test_calls_from_other_processes(call: dict[str, Any], empirical: Emulator) -> None:
+def test_calls_from_other_processes(
+    call: dict[str, Any], empirical: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There calls cannot be counted: two same calls are two runs, and a retry of the flow is new.
 
     A retry of the task goes on with its own run: the one that ended in error is followed by one.
@@ -408,6 +411,8 @@ def test_calls_from_other_processes(call: dict[str, Any], empirical: Emulator) -
     tries: list[list[int]] = []
 
     call["credentials"].save("in-processes", overwrite=True)  # a block travels as its name
+    # It is loaded before Prefect's settings have travelled: the environment leads to the server.
+    monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
 
     @flow(retries=1, task_runner=ProcessPoolTaskRunner(max_workers=2))
     def release() -> None:
