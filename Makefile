@@ -5,6 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_EXAMPLES ?= 200000
 LOCK_ARGS ?=
+AUDIT_ARGS ?=
 
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
@@ -12,7 +13,7 @@ UV := .tools/uv-$(UV_VERSION)/bin/uv
 # What looks at the code or the wheel from outside has an environment of its own: in the others it would
 # have to get along with each host.
 TOOLS := $(addprefix .tools/,basedpyright@1.40.2/bin/basedpyright import-linter@2.17/bin/lint-imports \
-	twine@7.0.0/bin/twine check-wheel-contents@0.6.3/bin/check-wheel-contents)
+	twine@7.0.0/bin/twine check-wheel-contents@0.6.3/bin/check-wheel-contents pip-audit@2.10.1/bin/pip-audit)
 tool = $(filter %/bin/$(1),$(TOOLS))
 
 # One environment per host version, each installed from requirements/NAME.txt: the newest of each host,
@@ -34,7 +35,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 .PHONY: help demo test test-all test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs \
 	lint layers types pyright audit dist lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
-	debian-postgresql debian-chromium $(ENVS:%=lock-%)
+	debian-postgresql debian-chromium $(ENVS:%=lock-%) lock-tools
 
 help:  ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [PYTEST_ARGS="-k name"]'
@@ -165,8 +166,8 @@ pyright: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## pyri
 docs: $(call ready,docs)  ## The site of the documentation, built strictly into site/
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --strict
 
-audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
-	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
+audit: | $(UV) $(call tool,pip-audit) check-python  ## Known vulnerabilities of what is locked; AUDIT_ARGS=--allow-unanswered
+	$(PYTHON) tools/audit.py $(AUDIT_ARGS) --pip-audit=$(call tool,pip-audit) $(UV) $(NEWEST:%=requirements/%.txt)
 
 # ---------------------------------------------------------------------------------------------------
 # Hand it out
@@ -212,20 +213,22 @@ debian-postgresql debian-chromium: debian-%:
 $(UV): | check-python
 	@echo 'Fetching uv $(UV_VERSION)'
 	@$(PYTHON) -m venv --clear .tools/uv-$(UV_VERSION)
-	@.tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/tools/uv.txt
 
 $(TOOLS): venv = $(@D:%/bin=%)
 $(TOOLS): | $(UV)
 	@echo 'Fetching $(@F)'
 	@$(UV) venv --quiet --clear --python '$(interpreter)' $(venv)
-	@$(UV) pip install --quiet --python $(venv) $(subst @,==,$(notdir $(venv)))
+	@$(UV) pip install --quiet --python $(venv) --require-hashes \
+		-r requirements/tools/$(firstword $(subst @, ,$(notdir $(venv)))).txt
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'This needs Python 3.11 or newer, and "$(PYTHON)" is not. Name one: make PYTHON=python3.12 ...' >&2; \
 		exit 1; }
 
-lock: $(ENVS:%=lock-%)  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
+lock: $(ENVS:%=lock-%) lock-tools  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
 
 # What an environment adds to the core's: a host its extra, and what keeps its version working.
 lock_docs = --group docs
@@ -237,6 +240,13 @@ $(ENVS:%=lock-%): lock-%: | $(UV)
 		--custom-compile-command 'make lock' $(LOCK_ARGS) \
 		--extra emulator --extra cli --extra reports --group test --group check $(if $(filter core docs,$*),$(lock_$*),$(call lock_host,$*)) \
 		--output-file requirements/$*.txt pyproject.toml
+
+# The tools, each with what it needs.
+lock-tools: | $(UV)
+	@for tool in $(foreach each,$(TOOLS),$(notdir $(each:%/bin/$(notdir $(each))=%))) uv@$(UV_VERSION); do \
+		echo "Locking requirements/tools/$${tool%@*}.txt" && \
+		echo "$${tool%@*}==$${tool#*@}" | $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+			--custom-compile-command 'make lock' --output-file "requirements/tools/$${tool%@*}.txt" - || exit; done
 
 clean:  ## Remove the environments, the tools and all caches
 	rm -rf .venvs .tools .results .screenshots .mypy_cache .pytest_cache .ruff_cache dist site

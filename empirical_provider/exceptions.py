@@ -117,6 +117,8 @@ class InvalidRequestError(EmpiricalError, ValueError):
 class AuthenticationError(EmpiricalError):
     """The API key was not accepted (401), or may not do this (403).
 
+    A wait raises this once the run's own page has been refused for a minute.
+
     * Retry: in vain.
     * Remedy: check that the key is right, of the right project, and neither deleted nor disabled in
       the dashboard (Settings, API keys).
@@ -196,8 +198,8 @@ class UnreadableAnswerError(EmpiricalError):
     It is not JSON, too large, redirected or incomplete; or it tells of something else than was
     asked for, or of a run that has ended with numbers of tests that no run can have.
 
-    * Retry: in vain, unless the answer was broken on its way. A wait looks again until its
-      deadline.
+    * Retry: does not help, unless the response was damaged on its way. A wait polls again until its
+      deadline; if a finished run stays inconsistent for a minute, the wait ends with it, closed.
     * Remedy: check that the base URL is the address that Empirical itself answers on, and that no
       proxy answers in its place.
 
