@@ -19,7 +19,7 @@ from empirical_provider.hiding import hide
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
-__all__ = ["REJECTIONS", "EmpiricalHook"]
+__all__ = ["EmpiricalHook"]
 
 REJECTIONS = (AuthenticationError, NotFoundError)
 """How the service rejects a key that was rotated: the connection may hold the new one by now."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger
     from empirical_provider.verdict import Verdict
 
-__all__ = ["EmpiricalTestRunEventTrigger", "EmpiricalTestRunTrigger", "known_part"]
+__all__ = ["EmpiricalTestRunEventTrigger", "EmpiricalTestRunTrigger"]
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         cancel_on_kill: Whether to cancel the run when a person ends the deferred task (marks it or
             its DAG run, or clears it), which Airflow tells a trigger from 3.3 on; default True.
         expect_commit: The commit that must have been tested; default: any.
-        **_newer: Arguments that a newer version of this package has stored; they are ignored, and
+        **newer: Arguments that a newer version of this package has stored; they are ignored, and
             so are outcomes in the policy that this version does not know.
     """
 
@@ -94,7 +94,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         first_poll_at: float = 0.0,
         cancel_on_kill: bool = True,
         expect_commit: str | None = None,
-        **_newer: Any,
+        **newer: Any,  # noqa: ARG002  # named in the reference
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
         self.test_run_id = test_run_id
