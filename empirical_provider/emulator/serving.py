@@ -14,7 +14,7 @@ from .control import Control
 __all__ = ["HOST", "Serving"]
 
 HOST = "127.0.0.1"
-_LIMIT_SECONDS = 10.0
+_LIMIT_SECONDS = 120.0
 
 
 class Serving:
