@@ -5,6 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_EXAMPLES ?= 200000
 LOCK_ARGS ?=
+AUDIT_ARGS ?=
 
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
@@ -12,7 +13,7 @@ UV := .tools/uv-$(UV_VERSION)/bin/uv
 # What looks at the code or the wheel from outside has an environment of its own: in the others it would
 # have to get along with each host.
 TOOLS := $(addprefix .tools/,basedpyright@1.40.2/bin/basedpyright import-linter@2.17/bin/lint-imports \
-	twine@7.0.0/bin/twine check-wheel-contents@0.6.3/bin/check-wheel-contents)
+	twine@7.0.0/bin/twine check-wheel-contents@0.6.3/bin/check-wheel-contents pip-audit@2.10.1/bin/pip-audit)
 tool = $(filter %/bin/$(1),$(TOOLS))
 
 # One environment per host version, each installed from requirements/NAME.txt: the newest of each host,
@@ -34,7 +35,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 .PHONY: help demo test test-all test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs \
 	slow-prefect lint layers types pyright audit dist lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
-	debian-postgresql debian-chromium $(ENVS:%=lock-%)
+	debian-postgresql debian-chromium $(ENVS:%=lock-%) lock-tools
 
 help:  ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [PYTEST_ARGS="-k name"]'
@@ -109,8 +110,9 @@ screenshots: test-browser  ## The pictures in docs/images/, made anew by the tes
 	.venvs/core/bin/python tools/screenshots.py
 
 fuzz: export THOROUGH = 1
-fuzz: $(call ready,core)  ## 200,000 hostile answers, others each time; FUZZ_EXAMPLES=1000000 for more
+fuzz: $(call ready,core)  ## 200,000 malformed responses and 50,000 scenes of the simulator, others each time
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venvs/core/bin/pytest tests/core/test_hostile_answers.py -k many -s $(PYTEST_ARGS)
+	SCENES=50000 FIRST=$$(date +%s) .venvs/core/bin/pytest tests/simulator -s $(PYTEST_ARGS)
 
 # The plots are made even if a limit is missed; the status is that of the benchmark.
 bench: $(call ready,$(PEERS) docs)  ## What it costs, beside the peers, in benchmarks/results.md: nothing else should run
@@ -125,7 +127,7 @@ table: $(call ready,core)  ## What became of each scenario on each version, as l
 
 # airflow-2.11 and airflow-3.0 run tests/airflow, prefect-3.6 runs tests/prefect.
 host = $(firstword $(subst -, ,$(1)))
-suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator,tests/$(call host,$(1)))
+suites = $(if $(filter core,$(1)),tests/core tests/cli tests/emulator tests/simulator,tests/$(call host,$(1)))
 
 # In the core everything is ours: with THOROUGH, Python's development mode watches over it.
 developing = $(if $(filter core,$(1)),$(if $(THOROUGH),PYTHONDEVMODE=1 ))
@@ -174,8 +176,8 @@ pyright: $(call ready,core airflow prefect) | $(call tool,basedpyright)  ## pyri
 docs: $(call ready,docs)  ## The site of the documentation, built strictly into site/
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --strict
 
-audit: | $(UV) check-python  ## Known vulnerabilities of what is locked, where the registry tells of them
-	$(PYTHON) tools/audit.py $(UV) $(NEWEST:%=requirements/%.txt)
+audit: | $(UV) $(call tool,pip-audit) check-python  ## Known vulnerabilities of what is locked; AUDIT_ARGS=--allow-unanswered
+	$(PYTHON) tools/audit.py $(AUDIT_ARGS) --pip-audit=$(call tool,pip-audit) $(UV) $(NEWEST:%=requirements/%.txt)
 
 # ---------------------------------------------------------------------------------------------------
 # Hand it out
@@ -221,20 +223,22 @@ debian-postgresql debian-chromium: debian-%:
 $(UV): | check-python
 	@echo 'Fetching uv $(UV_VERSION)'
 	@$(PYTHON) -m venv --clear .tools/uv-$(UV_VERSION)
-	@.tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.tools/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/tools/uv.txt
 
 $(TOOLS): venv = $(@D:%/bin=%)
 $(TOOLS): | $(UV)
 	@echo 'Fetching $(@F)'
 	@$(UV) venv --quiet --clear --python '$(interpreter)' $(venv)
-	@$(UV) pip install --quiet --python $(venv) $(subst @,==,$(notdir $(venv)))
+	@$(UV) pip install --quiet --python $(venv) --require-hashes \
+		-r requirements/tools/$(firstword $(subst @, ,$(notdir $(venv)))).txt
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'This needs Python 3.11 or newer, and "$(PYTHON)" is not. Name one: make PYTHON=python3.12 ...' >&2; \
 		exit 1; }
 
-lock: $(ENVS:%=lock-%)  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
+lock: $(ENVS:%=lock-%) lock-tools  ## Write requirements/*.txt again; LOCK_ARGS=--upgrade for newer releases
 
 # What an environment adds to the core's: a host its extra, and what keeps its version working.
 lock_docs = --group docs
@@ -246,6 +250,13 @@ $(ENVS:%=lock-%): lock-%: | $(UV)
 		--custom-compile-command 'make lock' $(LOCK_ARGS) \
 		--extra emulator --extra cli --extra reports --group test --group check $(if $(filter core docs,$*),$(lock_$*),$(call lock_host,$*)) \
 		--output-file requirements/$*.txt pyproject.toml
+
+# The tools, each with what it needs.
+lock-tools: | $(UV)
+	@for tool in $(foreach each,$(TOOLS),$(notdir $(each:%/bin/$(notdir $(each))=%))) uv@$(UV_VERSION); do \
+		echo "Locking requirements/tools/$${tool%@*}.txt" && \
+		echo "$${tool%@*}==$${tool#*@}" | $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+			--custom-compile-command 'make lock' --output-file "requirements/tools/$${tool%@*}.txt" - || exit; done
 
 clean:  ## Remove the environments, the tools and all caches
 	rm -rf .venvs .tools .results .screenshots .mypy_cache .pytest_cache .ruff_cache dist site

@@ -11,6 +11,7 @@ from empirical_provider.exceptions import InvalidRequestError
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "address_of",
     "dashboard_of",
     "is_loopback",
     "is_slug",
@@ -50,6 +51,36 @@ def dashboard_of(base_url: str, given: object = None) -> str:
     if given is not None:
         return service_url("dashboard_url", given)
     return _DASHBOARD_OF.get(base_url, base_url)
+
+
+def address_of(host: str, *, scheme: str | None = None, port: int | None = None) -> str:
+    """Return the URL that a host, or a whole URL in its place, and a port come to.
+
+    Args:
+        host: A host, with or without a path, or a URL; empty: there is none.
+        scheme: Of a host; default https.
+        port: Comes after the host, before a path.
+
+    Raises:
+        InvalidRequestError: The host has another port already.
+    """
+    given, separator, rest = host.partition("://")
+    if not separator:
+        given, rest = scheme or "https", host
+    name = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    path = rest[len(name) :]
+    if not separator and name.count(":") > 1 and not re.search(r"[\[@]", name):  # of IPv6
+        name = f"[{name}]"
+    if not name:
+        return host
+    own = re.search(r":([0-9]+)\Z", name)
+    if port and own is None:
+        name = f"{name.removesuffix(':')}:{port}"
+    elif port and own is not None and own[1] != str(port):
+        raise InvalidRequestError(
+            f"Host names the port {own[1]}, and Port is {port}: leave one out."
+        )
+    return f"{given}://{name}{path}"
 
 
 def service_url(field_name: str, value: object) -> str:

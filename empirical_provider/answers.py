@@ -2,8 +2,8 @@
 
 Each text that is read is one line that can be shown anywhere: in a log, a terminal, a database.
 
-Counts, names and even the state may be missing, and a run may come in any of three shapes. Only the
-id of a run is never guessed at.
+Counts, names and even the state may be missing, and a run may come in any of several shapes. Only
+the id of a run is never guessed at.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ __all__ = [
     "Unreadable",
     "array",
     "data_of",
+    "detail_of",
     "flag",
     "integer",
     "is_integer",
     "mapping",
     "needed_text",
     "positive_id",
+    "run_of_refusal",
     "started_run",
     "test_run",
     "tests",
@@ -36,7 +38,14 @@ __all__ = [
 
 
 class Unreadable(Exception):  # noqa: N818  # never leaves the package: the client gives it a context
-    """The answer lacks something or holds what it cannot hold; the text says what."""
+    """The answer lacks something or holds what it cannot hold; the text says what.
+
+    ``run`` is the run that was asked for, as far as it could be read, where it has ended.
+    """
+
+    def __init__(self, words: str, run: TestRun | None = None) -> None:
+        super().__init__(words)
+        self.run = run
 
 
 class Refused(Exception):  # noqa: N818  # as above
@@ -47,12 +56,29 @@ class Refused(Exception):  # noqa: N818  # as above
         self.run = run
 
 
-def started_run(answer: Any) -> TestRun:
-    """Read the answer to a request that starts a run: it must say that it did, and which."""
+def started_run(
+    answer: Any,
+    *,
+    environment: str | None = None,
+    key: str | None = None,
+    rerun_of: int | None = None,
+) -> TestRun:
+    """Read the answer to a request that starts a run: it must say that it did, and which.
+
+    An answer to another request (from a proxy that replays, or left over on a connection) names a
+    run that cannot be the one.
+
+    Args:
+        answer: The answer.
+        environment: Slug of the environment that was asked for; None: not known.
+        key: The key that the request held.
+        rerun_of: The run that was to be repeated.
+    """
     data = data_of(answer)
     run = None
     if data.get("test_run") is not None:
         run = test_run(mapping(data["test_run"], "data.test_run"), "data.test_run")
+        _refuse_another_run(run, environment, key, rerun_of)
     outcome = data.get("trigger")
     if isinstance(outcome, Mapping) and outcome.get("success", True) is not True:
         raise Refused("data.trigger.success is not true", run)
@@ -63,8 +89,63 @@ def started_run(answer: Any) -> TestRun:
     return run
 
 
+def _refuse_another_run(
+    run: TestRun, environment: str | None, key: str | None, rerun_of: int | None
+) -> None:
+    """Refuse a run that cannot have been started by the request that is answered."""
+    why = None
+    if run.state in {TestRunState.ENDED, TestRunState.CANCELLED}:
+        why = f"is {run.state} already"
+    elif None not in {environment, run.environment} and (
+        str(run.environment).lower() != str(environment).lower()
+    ):
+        why = f"is in the environment {run.environment!r}"
+    elif run.trigger_key not in {None, key} and rerun_of is None:
+        why = "was started under another key"
+    elif run.rerun_source_id not in {None, rerun_of}:
+        why = f"repeats test run {run.rerun_source_id}"
+    if why is not None:
+        raise Unreadable(f"it names test run {run.id}, which {why}")
+
+
+def run_of_refusal(answer: Any) -> TestRun | None:
+    """Return the run that an answer names which says no, if it names any."""
+    try:
+        row = mapping(data_of(answer).get("test_run"), "data.test_run")
+        return test_run(row, "data.test_run")
+    except Unreadable:
+        return None
+
+
+_RUN = ("test_run", "testRun")
+_TESTS = ("flattenedSummaryDetails", "flattened_summary_details")
+
+
+def detail_of(answer: Any) -> tuple[Mapping[str, Any], str, tuple[TestResult, ...], str | None]:
+    """Find a run in the answer about it: its row, where that stands, its tests, the project's slug.
+
+    The row is ``data.test_run.testRun`` or stands in fewer of these, or in snake_case. What goes
+    with it stands in any of the objects around it.
+    """
+    row, where = mapping(answer, "the answer"), "the answer"
+    levels = [row]
+    for names in (("data",), _RUN, _RUN):
+        found = [name for name in names if row.get(name) is not None]
+        if len(found) > 1:
+            raise Unreadable(f"{where} has both {' and '.join(found)}")
+        for name in found:
+            where = name if row is answer else f"{where}.{name}"
+            row = mapping(row[name], where)
+            levels.append(row)
+    listed = [each.get(name) for each in levels for name in _TESTS]
+    rows = [each for some in listed if isinstance(some, list) for each in some]
+    projects = [each["project"] for each in levels if isinstance(each.get("project"), Mapping)]
+    slugs = [slug for project in projects if (slug := text(project, "slug"))]
+    return row, where, tests(rows), slugs[0] if slugs else None
+
+
 def test_run(row: Mapping[str, Any], where: str) -> TestRun:
-    """Read a run from any of the three shapes in which the API gives one."""
+    """Read a run from its row in an answer."""
     metadata, overrides = row.get("metadata"), _overrides(row)
     return TestRun(
         id=positive_id(row, where),
@@ -88,6 +169,18 @@ def test_run(row: Mapping[str, Any], where: str) -> TestRun:
         override_names=None if overrides is None else tuple(overrides),
         trigger_key=_trigger_key(metadata, overrides or {}),
         shown=frozenset(row),
+        invalid=_invalid(row),
+    )
+
+
+def _invalid(row: Mapping[str, Any]) -> frozenset[str]:
+    """Name the fields that say something which cannot be read, where None would mislead."""
+    readable = {
+        "commit": isinstance(row.get("commit"), str),
+        "rerun_source_id": is_integer(row.get("rerun_source_id")),
+    }
+    return frozenset(
+        name for name, is_so in readable.items() if not is_so and row.get(name) is not None
     )
 
 
@@ -117,21 +210,27 @@ def _trigger_key(metadata: Any, overrides: Mapping[str, Any]) -> str | None:
 
 
 def tests(rows: Any) -> tuple[TestResult, ...]:
-    """Read the tests one by one; a row that tells no status tells nothing."""
+    """Read the tests one by one. A row that cannot be read is a test, too, of unknown status."""
     tests = []
-    for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, Mapping) and text(row, "status") is not None:
-            nesting = row.get("nesting")
-            titles = [_line(each) for each in nesting] if isinstance(nesting, list) else []
-            tests.append(
-                TestResult(
-                    name=" > ".join(titles) or text(row, "name") or "(no name)",
-                    status=_line(row["status"]),
-                    pw_test_id=text(row, "pw_test_id"),
-                    snoozed=bool(row.get("snooze_info")),
-                )
+    for each in rows if isinstance(rows, list) else []:
+        row = each if isinstance(each, Mapping) else {}
+        nesting, status = row.get("nesting"), text(row, "status")
+        titles = [_line(title) for title in nesting] if isinstance(nesting, list) else []
+        tests.append(
+            TestResult(
+                name=" > ".join(titles) or text(row, "name") or "(no name)",
+                status="unknown" if status is None else status,
+                pw_test_id=text(row, "pw_test_id"),
+                snoozed=_is_snoozed(row.get("snooze_info")),
             )
+        )
     return tuple(tests)
+
+
+def _is_snoozed(info: Any) -> bool:
+    """Say whether there is a snooze: a word or a number that may mean none is not taken for one."""
+    snoozes = info if isinstance(info, list) else [info]
+    return any(isinstance(each, Mapping) and each for each in snoozes)
 
 
 def data_of(answer: Any) -> Mapping[str, Any]:

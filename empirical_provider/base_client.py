@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NoReturn
@@ -18,9 +18,10 @@ from empirical_provider import endpoints, project_endpoints
 from empirical_provider.addresses import is_slug
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
-from empirical_provider.hiding import Secret, hide
-from empirical_provider.models import Project, TestRun
+from empirical_provider.hiding import Secret, hidden_texts, hide
+from empirical_provider.models import Project, TestRun, TestRunRequest
 from empirical_provider.receiving import Answer
+from empirical_provider.redaction import unsaid
 from empirical_provider.retry import Attempts
 from empirical_provider.settings import Settings, Timeouts
 
@@ -29,6 +30,9 @@ __all__ = ["BaseClient", "settings_of"]
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=50.0)
 """As httpx has them, but for connections that live from one look at a run to the next. Servers and
 balancers are known to close what has been idle for 60 s and more."""
+
+_MOST_SECRETS = 1000
+"""Values that a client masks at most: one that starts runs without end forgets the first ones."""
 
 
 def settings_of(
@@ -41,9 +45,10 @@ def settings_of(
     timeout: float | Mapping[str, float] | Timeouts | None = None,
     retry_for: float = 60.0,
     ca_bundle: str | None = None,
+    secrets: Iterable[str] = (),
 ) -> Settings:
     """Return what the arguments of a client come to, with what the environment adds."""
-    api_key = hide(api_key)
+    api_key, secrets = hide(api_key), hidden_texts(secrets)
     if api_key is None:
         api_key = hide(os.environ.get("EMPIRICALRUN_KEY"))
         if api_key is None:
@@ -60,6 +65,7 @@ def settings_of(
         timeout=timeout,
         retry_for=retry_for,
         ca_bundle=ca_bundle,
+        secrets=secrets,
     )
 
 
@@ -77,6 +83,7 @@ class BaseClient:
         timeout: float | Mapping[str, float] | Timeouts | None = None,
         retry_for: float = 60.0,
         ca_bundle: str | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
         """Check the settings and get ready; nothing is sent yet.
 
@@ -97,11 +104,14 @@ class BaseClient:
             ca_bundle: Path of a PEM file with the authorities whose certificates count instead of
                 the public ones, such as those of your company. That certificates are verified
                 cannot be turned off.
+            secrets: Texts to mask in all that is read, such as the values of the overrides of a run
+                that another client has started; default: none. Those of a run that this client
+                starts are masked anyway.
 
         Raises:
             InvalidRequestError: A value is not valid; the message names it, never the key.
         """
-        api_key = hide(api_key)
+        api_key, secrets = hide(api_key), hidden_texts(secrets)
         self._settings = settings_of(
             api_key=api_key,
             base_url=base_url,
@@ -111,10 +121,11 @@ class BaseClient:
             timeout=timeout,
             retry_for=retry_for,
             ca_bundle=ca_bundle,
+            secrets=secrets,
         )
         self._clock = time.monotonic
         self._wall = time.time
-        self._server_ahead: float | None = None
+        self._service_ahead: float | None = None
         try:
             self._open()
         except InvalidRequestError:
@@ -182,7 +193,7 @@ class BaseClient:
         }
 
     def _heard(self, answer: Answer | EmpiricalError) -> Answer:
-        """Note by how much the service's clock is ahead of ours, at least; raise what is no answer.
+        """Note by how much the service's clock is ahead of our running one; raise what is none.
 
         So no frame of the exchange, which holds pieces of request and answer, is in a traceback.
         """
@@ -190,16 +201,22 @@ class BaseClient:
             raise answer
         sent_at = answer.sent_at
         if sent_at is not None:
-            self._server_ahead = sent_at - self._wall()
+            self._service_ahead = sent_at - self._clock()
         return answer
 
     @property
-    def server_ahead(self) -> float | None:
-        """Seconds by which the service's clock is ahead of ours, by its last answer; None: unknown.
+    def service_time(self) -> float | None:
+        """The time by the service's clock, as its last answer had it; None: unknown.
 
-        Its dates are whole seconds, and take a while to get here: it may be ahead by more.
+        Its dates are whole seconds, and take a while to get here: it may be later there. That this
+        machine's clock is set meanwhile makes no difference.
         """
-        return self._server_ahead
+        ahead = self._service_ahead
+        return None if ahead is None else ahead + self._clock()
+
+    def _at_most(self, seconds: float) -> float:
+        """Return the seconds during which to try again where there are only so many."""
+        return min(seconds, self._settings.retry_for)
 
     def _attempts(self, retry_for: float | None) -> Attempts:
         limit = self._settings.retry_for if retry_for is None else retry_for
@@ -222,6 +239,16 @@ class BaseClient:
             if slug is not None and is_slug(slug):
                 self._settings = replace(self._settings, project_slug=slug)
         return self._settings.project_slug is not None
+
+    def _mask(self, request: TestRunRequest) -> None:
+        """Mask the values of a request's overrides, too, in all that is read from now on."""
+        self._mask_values(unsaid(request.secrets, request.body()))
+
+    def _mask_values(self, hidden: tuple[str, ...]) -> None:
+        """Mask these, too, in all that is read from now on."""
+        before = [each for each in self._settings.secrets if each not in hidden]
+        most = max(_MOST_SECRETS, len(hidden))
+        self._settings = replace(self._settings, secrets=(*before, *hidden)[-most:])
 
     def with_url(self, run: TestRun) -> TestRun:
         """Return the run with its dashboard page if the slug is known by now; asks nothing."""

@@ -23,7 +23,7 @@ from empirical_provider.deadlines import answers_in_time
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.models import Environment, Project, TestRun, TestRunRequest
-from empirical_provider.outcomes import failure_of, result_of
+from empirical_provider.outcomes import endless_list, failure_of, result_of
 from empirical_provider.receiving import Answer, Body
 
 __all__ = ["AsyncEmpiricalClient", "EmpiricalClient"]
@@ -31,6 +31,9 @@ __all__ = ["AsyncEmpiricalClient", "EmpiricalClient"]
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+_MOST_STALE = 100
+"""Pages in a row without a run that was not on one before, after which a list has no end."""
 
 
 class EmpiricalClient(BaseClient):
@@ -68,6 +71,7 @@ class EmpiricalClient(BaseClient):
             TriggerRejectedError: The service said that it did not start the run.
             TriggerOutcomeUnknownError: The run may have been started, or not.
         """
+        self._mask(request)
         return self.with_url(self._send(endpoints.trigger(request)))
 
     def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:
@@ -119,16 +123,19 @@ class EmpiricalClient(BaseClient):
         return self._runs(filters)
 
     def _runs(self, filters: dict[str, Any]) -> Iterator[TestRun]:
-        seen: set[int] = set()
+        seen, stale = set[int](), 0
         for page in itertools.count(1):
             listed = self._send(endpoints.list_test_runs(page, **filters))
-            # A run that starts meanwhile moves the others on, so that one may come up again.
+            # A run that starts meanwhile moves the others on, so that they may come up again.
             fresh = [run for run in listed.runs if run.id not in seen]
             for run in fresh:
                 seen.add(run.id)
                 yield self.with_url(run)
-            if not (fresh and listed.more):
+            stale = 0 if fresh else stale + 1
+            if not (listed.runs and listed.more):
                 return
+            if stale >= _MOST_STALE:
+                raise endless_list(stale)
 
     def cancel_test_run(self, run_id: int, *, reason: str | None = None) -> None:
         """Ask the service to cancel a run; it becomes ``cancelled`` some time after.
@@ -256,6 +263,7 @@ class AsyncEmpiricalClient(BaseClient):
 
     async def trigger(self, request: TestRunRequest) -> TestRun:
         """See `EmpiricalClient.trigger`."""
+        self._mask(request)
         return self.with_url(await self._send(endpoints.trigger(request)))
 
     async def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:
@@ -287,16 +295,19 @@ class AsyncEmpiricalClient(BaseClient):
         return self._runs(filters)
 
     async def _runs(self, filters: dict[str, Any]) -> AsyncIterator[TestRun]:
-        seen: set[int] = set()
+        seen, stale = set[int](), 0
         for page in itertools.count(1):
             listed = await self._send(endpoints.list_test_runs(page, **filters))
-            # A run that starts meanwhile moves the others on, so that one may come up again.
+            # A run that starts meanwhile moves the others on, so that they may come up again.
             fresh = [run for run in listed.runs if run.id not in seen]
             for run in fresh:
                 seen.add(run.id)
                 yield self.with_url(run)
-            if not (fresh and listed.more):
+            stale = 0 if fresh else stale + 1
+            if not (listed.runs and listed.more):
                 return
+            if stale >= _MOST_STALE:
+                raise endless_list(stale)
 
     async def cancel_test_run(self, run_id: int, *, reason: str | None = None) -> None:
         """See `EmpiricalClient.cancel_test_run`."""

@@ -58,7 +58,8 @@ def incredible(counts: Mapping[str, Any], tests: Sequence[TestResult]) -> str | 
     for part, whole in _NOT_ABOVE:
         if part in sound and whole in sound and sound[part] > sound[whole]:
             return f"its {part} ({sound[part]}) is above its {whole} ({sound[whole]})"
-    listed = sum(test.status == "failed" and not test.snoozed for test in tests)
-    if listed and sound.get("failed_count") == 0:
-        return f"its failed_count is 0, and it lists {listed} that failed"
+    listed = sum(test.kind == "failed" and not test.snoozed for test in tests)
+    for name in _FAILURES:
+        if listed and sound.get(name) == 0:
+            return f"its {name} is 0, and it lists {listed} that failed and are not snoozed"
     return None

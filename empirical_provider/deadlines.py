@@ -2,14 +2,15 @@
 
 httpx limits each read of a connection by itself: a service that sends a byte now and then, or an
 endless number of interim answers, would keep a client for ever. It has no other limit, and no place
-where one could be put in; so the connections that its pools make are wrapped here. Tests with such
-services tell if httpx should change inside.
+where one could be put in; so the connections that its pools make are wrapped here. Where httpx has
+changed inside, so that there is nothing to wrap, that is a warning.
 """
 
 from __future__ import annotations
 
 import ssl
 import time
+import warnings
 from typing import Any, TypeVar
 
 import httpcore  # what httpx is made of
@@ -22,13 +23,31 @@ _Client = TypeVar("_Client", httpx.Client, httpx.AsyncClient)
 
 def answers_in_time(client: _Client) -> _Client:
     """Return the client, whose read time-out is from now on one for the whole answer."""
-    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001  # and proxies
-        pool = getattr(transport, "_pool", None)
-        if isinstance(pool, httpcore.ConnectionPool):
-            pool._network_backend = _Backend(pool._network_backend)  # noqa: SLF001  # as above
-        elif isinstance(pool, httpcore.AsyncConnectionPool):
-            pool._network_backend = _AsyncBackend(pool._network_backend)  # noqa: SLF001  # as above
+    mounts: dict[Any, Any] = getattr(
+        client, "_mounts", {"": client}
+    )  # of proxies; None: none for that host
+    for transport in (getattr(client, "_transport", client), *mounts.values()):
+        if transport is not None and not _wrap(getattr(transport, "_pool", None)):
+            warnings.warn(
+                f"httpx {httpx.__version__} is not known inside: a time-out limits each read of an "
+                f"answer, and not all of it ({type(transport).__name__} has no such pool). Use a "
+                f"version of httpx that this release of empirical-provider was tested with.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return client
+
+
+def _wrap(pool: Any) -> bool:
+    """Wrap what makes the connections of a pool; return whether that was found."""
+    backend = getattr(pool, "_network_backend", None)
+    if isinstance(backend, httpcore.NetworkBackend):
+        pool._network_backend = _Backend(backend)  # noqa: SLF001  # as above
+    elif isinstance(backend, httpcore.AsyncNetworkBackend):
+        pool._network_backend = _AsyncBackend(backend)  # noqa: SLF001  # as above
+    else:
+        return False
+    return True
 
 
 class _Deadline:

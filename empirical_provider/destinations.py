@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -57,24 +59,56 @@ class LocalFile:
         return str(self._path)
 
     def check(self, field: str) -> None:
-        """Refuse what is no file in a folder that may be written to."""
+        """Refuse what is no file in a folder that may be written to, nor a pipe or a device."""
         text = str(self._path)
-        folder = os.path.dirname(text) or "."  # noqa: PTH120  # pathlib's raise, for odd names
-        if "\0" in text or os.path.isdir(text) or not os.access(folder, os.W_OK):  # noqa: PTH112  # as above
+        is_fit = "\0" not in text and not os.path.isdir(text)  # noqa: PTH112  # pathlib's raise, for odd names
+        if is_fit:
+            place = os.path.realpath(text)
+            is_fit = os.access(text if self._is_stream() else os.path.dirname(place), os.W_OK)  # noqa: PTH120  # as above
+        if not is_fit:
             raise InvalidRequestError(
                 f"{field}: no report can be written to {self}: it must be a file in a folder that "
                 "is there and may be written to."
             )
 
     def write(self, data: bytes) -> None:
-        """Write beside the file, and put that in its place."""
-        unfinished = self._path.with_name(_unfinished())
+        """Write beside the file, and put that in its place; into a pipe or a device write at once.
+
+        A link stays: what it leads to is what is replaced.
+        """
+        if self._is_stream():
+            self._write_into(data)
+            return
+        path = self._path.resolve()
+        unfinished = path.with_name(_unfinished())
         try:
             unfinished.write_bytes(data)
-            unfinished.replace(self._path)
+            unfinished.replace(path)
         finally:
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
+
+    def _is_stream(self) -> bool:
+        """Whether it is no regular file, or the one that our own output goes to."""
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  # as above
+        except (OSError, ValueError):
+            return False  # it is not there yet, or cannot be
+        return not stat.S_ISREG(found.st_mode) or _output(found) is not None
+
+    def _write_into(self, data: bytes) -> None:
+        """Write at once. A pipe that nobody reads is an error, and nothing to wait for."""
+        ours = _output(os.stat(self._path))  # noqa: PTH116  # as above
+        if ours is not None:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            number = os.dup(ours)
+        else:
+            number = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            os.set_blocking(number, True)
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
 
 
 class StoredFile:
@@ -109,6 +143,15 @@ class StoredFile:
             with suppress(Exception):
                 self._fs.rm_file(unfinished)
             raise
+
+
+def _output(file: os.stat_result) -> int | None:
+    """Return which of our own outputs goes to a file, as to /dev/stdout; None: neither does."""
+    for number in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(file, os.fstat(number)):
+                return number
+    return None
 
 
 def destination_of(path: Destination, *, field: str) -> LocalFile | StoredFile:

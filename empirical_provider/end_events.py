@@ -28,8 +28,8 @@ class EndFilter:
     Args:
         environment: Slug of the environment, or a list of them.
         branch: Branch of the test repository, or a list of them.
-        outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded`` or ``no_tests``,
-            or a list of them.
+        outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded``, ``no_tests`` or
+            ``incomplete``, or a list of them.
         policy: What the verdicts go by: a `GatePolicy`, a mapping of its fields, or the default.
 
     Raises:

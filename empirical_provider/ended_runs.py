@@ -28,6 +28,7 @@ from empirical_provider.exceptions import (
     RateLimitedError,
     UnreadableAnswerError,
 )
+from empirical_provider.expected_commit import steps_to_complete
 from empirical_provider.models import TestRun
 
 __all__ = ["Cursor", "Look", "alook_for_ended_runs", "look_for_ended_runs"]
@@ -95,17 +96,18 @@ class Cursor:
 
     @classmethod
     def of(cls, data: Any) -> Cursor:
-        """Read what `as_dict` has written.
+        """Read what `as_dict` has written, in this version of the package or another.
+
+        Unknown keys are ignored; ``told`` and ``open`` may be missing.
 
         Raises:
             InvalidRequestError: It is something else.
         """
-        given = checks.as_mapping("cursor", data)
-        checks.known_keys("cursor", given, ("floor", "told", "open"))
+        given = data if isinstance(data, Mapping) else checks.as_mapping("cursor", data)
         ids = {}
         for name in ("told", "open"):
             each = given.get(name)
-            values = each if isinstance(each, list) else [each]
+            values = each if isinstance(each, list) else [] if each is None else [each]
             ids[name] = frozenset(
                 checks.whole_number(f"cursor.{name}", value, at_least=1) for value in values
             )
@@ -203,6 +205,7 @@ def _read_alone(
         run = listed.get(run_id)
         try:
             found: TestRun = yield endpoints.get_test_run(run_id)
+            found = yield from steps_to_complete(found, None)
         except (AuthenticationError, NotSentError, RateLimitedError):
             raise
         except EmpiricalError as error:

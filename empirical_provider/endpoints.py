@@ -15,6 +15,7 @@ from empirical_provider import answers, checks
 from empirical_provider.credibility import incredible
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.models import TestRun, TestRunRequest, TestRunState
+from empirical_provider.trigger_key import METADATA_KEY
 
 __all__ = [
     "Call",
@@ -81,18 +82,25 @@ class Sighting:
         runs: Those that it shows, by id.
         oldest: The lowest id on the page; 0: it is empty.
         more: Whether another page may follow.
+        newest_first: Whether its ids are in that order: only then is a run that is older than it
+            on a later page.
     """
 
     runs: Mapping[int, TestRun]
     oldest: int
     more: bool
+    newest_first: bool = True
 
 
 def trigger(request: TestRunRequest) -> Call[TestRun]:
     """Start a test run."""
+    key = (request.metadata or {}).get(METADATA_KEY)
 
     def read(answer: Any) -> TestRun:
-        return replace(answers.started_run(answer), environment=request.environment)
+        run = answers.started_run(
+            answer, environment=request.environment, key=None if key is None else str(key)
+        )
+        return replace(run, environment=request.environment)
 
     return Call(
         asked=f"start a test run in the environment {request.environment!r}",
@@ -114,7 +122,7 @@ def rerun_test_run(
     body = {name: checks.flag(name, value) for name, value in options.items() if value is not None}
 
     def read(answer: Any) -> TestRun:
-        run = answers.started_run(answer)
+        run = answers.started_run(answer, rerun_of=run_id)
         if run.id == run_id:
             raise answers.Unreadable("it names the run that was to be repeated as the new one")
         return replace(run, rerun_source_id=run_id)
@@ -135,22 +143,15 @@ def get_test_run(run_id: int) -> Call[TestRun]:
     run_id = checks.whole_number("run_id", run_id, at_least=1)
 
     def read(answer: Any) -> TestRun:
-        outer = answers.mapping(answers.data_of(answer).get("test_run"), "data.test_run")
-        row, where = outer, "data.test_run"
-        if outer.get("testRun") is not None:
-            where = "data.test_run.testRun"
-            row = answers.mapping(outer["testRun"], where)
-        run = answers.test_run(row, where)
+        row, where, tests, slug = answers.detail_of(answer)
+        run = replace(answers.test_run(row, where), project_slug=slug, tests=tests)
         if run.id != run_id:
             raise answers.Unreadable(f"it tells of test run {run.id} instead of {run_id}")
-        tests = answers.tests(outer.get("flattenedSummaryDetails"))
-        # Not left to the verdict: who waits then looks again, and no policy can pass a lie.
+        # Not left to the verdict alone: a wait polls again, as a better response may come.
         wrong = incredible(row, tests) if run.state == TestRunState.ENDED else None
         if wrong is not None:
-            raise answers.Unreadable(f"it ended, but {wrong}")
-        project = outer.get("project")
-        slug = answers.text(project, "slug") if isinstance(project, Mapping) else None
-        return replace(run, project_slug=slug, tests=tests)
+            raise answers.Unreadable(f"it ended, but {wrong}", replace(run, inconsistency=wrong))
+        return run
 
     return Call(
         asked=f"read test run {run_id}",
@@ -210,11 +211,16 @@ def _listed(answer: Any) -> tuple[list[Any], str | None]:
     return answers.array(holder.get("items"), "data.test_runs.items"), slug
 
 
-def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
+def look_at_runs(page: int, wanted: Container[int], *, only: int | None = None) -> Call[Sighting]:
     """Read one page of the run list for what it tells of some runs.
 
     It is read for many at once, so that an item which cannot be read is a run in an unknown state:
     who wants to know asks for it by itself.
+
+    Args:
+        page: Number of the page, from 1.
+        wanted: The runs.
+        only: Filter for the one run with this id, which a service may ignore; None: all runs.
     """
 
     def read(answer: Any) -> Sighting:
@@ -234,6 +240,7 @@ def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
             runs=runs,
             oldest=min(ids, default=0),
             more=_more(answer, page, len(items) >= MOST_PER_PAGE),
+            newest_first=ids == sorted(ids, reverse=True),
         )
 
     return Call(
@@ -241,7 +248,11 @@ def look_at_runs(page: int, wanted: Container[int]) -> Call[Sighting]:
         method="GET",
         path="/api/test-runs",
         read=read,
-        params={"per_page": MOST_PER_PAGE, "page": page},
+        params={
+            **({} if only is None else {"id": only}),
+            "per_page": MOST_PER_PAGE,
+            "page": page,
+        },
     )
 
 

@@ -13,7 +13,7 @@ EmpiricalError
 ├── NoAnswerError               sent, but the answer did not come
 ├── UnreadableAnswerError       an answer came, but it makes no sense
 ├── TriggerOutcomeUnknownError  a run may have been started, or not
-├── TriggerRejectedError        the service said no in a 2xx answer
+├── TriggerRejectedError        the service said no in a 2xx answer, or names the run it refused
 ├── ReportNotWrittenError       the report on a run could not be written
 ├── WebhookRefusedError         a webhook that is not genuine, or cannot be read
 └── GateClosedError             the verdict on a run closes the gate; it carries the verdict
@@ -22,6 +22,7 @@ EmpiricalError
     ├── RunCancelledError       somebody cancelled the run
     ├── RunSupersededError      a newer run took its place
     ├── NoTestsError            too few tests ran
+    ├── RunIncompleteError      tests are missing from the result
     ├── WrongCommitError        another commit was tested than the one that was released
     └── WaitTimedOutError       we stopped waiting; the run's fate is not known
 ```
@@ -32,7 +33,10 @@ holds the API key or the value of an environment variable override.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from empirical_provider.models import TestRun
 
 __all__ = [
     "AlreadyFinishedError",
@@ -49,6 +53,7 @@ __all__ = [
     "ReportNotWrittenError",
     "RunCancelledError",
     "RunErroredError",
+    "RunIncompleteError",
     "RunSupersededError",
     "ServerError",
     "TestsFailedError",
@@ -111,6 +116,8 @@ class InvalidRequestError(EmpiricalError, ValueError):
 
 class AuthenticationError(EmpiricalError):
     """The API key was not accepted (401), or may not do this (403).
+
+    A wait raises this once the run's own page has been refused for a minute.
 
     * Retry: in vain.
     * Remedy: check that the key is right, of the right project, and neither deleted nor disabled in
@@ -191,11 +198,17 @@ class UnreadableAnswerError(EmpiricalError):
     It is not JSON, too large, redirected or incomplete; or it tells of something else than was
     asked for, or of a run that has ended with numbers of tests that no run can have.
 
-    * Retry: in vain, unless the answer was broken on its way. A wait looks again until its
-      deadline.
+    * Retry: does not help, unless the response was damaged on its way. A wait polls again until its
+      deadline; if a finished run stays inconsistent for a minute, the wait ends with it, closed.
     * Remedy: check that the base URL is the address that Empirical itself answers on, and that no
       proxy answers in its place.
+
+    Attributes:
+        run (TestRun | None): The run as far as it could be read, where the response says that the
+            run that was asked for has ended; its ``inconsistency`` says what cannot be true.
     """
+
+    run: TestRun | None = None
 
 
 class TriggerOutcomeUnknownError(EmpiricalError):
@@ -204,16 +217,16 @@ class TriggerOutcomeUnknownError(EmpiricalError):
     Sending it again could start a second run. The cause (``__cause__``) says what went wrong.
 
     * Retry: only with a key, which Airflow's operator and calls in a Prefect flow have by
-      themselves: it looks for the run before it sends anything, and ``may_pass`` is true then.
-      Without one it may start a second run.
+      themselves: it looks for the run before it sends anything, and ``may_pass`` is true where it
+      may see more then. Without one it may start a second run.
     * Remedy: look for the run in the dashboard. If it is there, wait for it by its id; if not,
-      start one, with another key if there was one. With ``key_in_environment=True`` a lost answer
-      is made good instead.
+      start one, with another key if there was one. A key that travels in the environment of the
+      tests, as it does by default, has the run found instead.
     """
 
 
 class TriggerRejectedError(EmpiricalError):
-    """The service answered 2xx and said that the test run was not started.
+    """The service said that the test run was not started, in a 2xx answer or by naming the run.
 
     * Retry: in vain.
     * Remedy: the service's words, or the run's page, say why.
@@ -316,6 +329,14 @@ class NoTestsError(GateClosedError):
     * Retry: in vain: the run stays as it is.
     * Remedy: check ``tags`` and ``test_case_ids``, which a preflight does before the release, and
       the policy's ``min_tests``.
+    """
+
+
+class RunIncompleteError(GateClosedError):
+    """The run has ended without a failure that counts, and tests are missing from its result.
+
+    * Retry: in vain: the run stays as it is.
+    * Remedy: look at the run's page for a shard or a worker that died, and start a new run.
     """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Secret", "hidden_overrides", "hide"]
+__all__ = ["Secret", "hidden_overrides", "hidden_texts", "hide"]
 
 
 class Secret(str):
@@ -38,3 +38,10 @@ def _hidden_item(item: Any) -> Any:
     if not isinstance(item, Mapping):
         return hide(item)
     return {key: each if key == "name" else hide(each) for key, each in item.items()}
+
+
+def hidden_texts(value: Any) -> Any:
+    """Return texts as secrets, and None for what is no text, or for what is no list of them."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [None]
+    return [Secret(each) if isinstance(each, str) else None for each in value]

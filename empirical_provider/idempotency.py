@@ -23,7 +23,13 @@ from empirical_provider.exceptions import (
 )
 from empirical_provider.models import TestRun, TestRunRequest, TestRunState
 from empirical_provider.policy import GatePolicy, Outcome
-from empirical_provider.rerunning import best_rerun, last_rerun_of, search_for_reruns, settled_rerun
+from empirical_provider.rerunning import (
+    best_rerun,
+    last_rerun_of,
+    listed_before,
+    search_for_reruns,
+    settled_rerun,
+)
 from empirical_provider.rivals import (
     at_rest,
     cancel_others,
@@ -31,8 +37,9 @@ from empirical_provider.rivals import (
     winner_of,
     with_states,
 )
-from empirical_provider.searching import Clocks, Search, UntoldError
+from empirical_provider.searching import Clocks, Moment, Search, UntoldError
 from empirical_provider.sending import send_until_sure
+from empirical_provider.started_runs import Service
 from empirical_provider.trigger_key import Match, TriggerKey
 from empirical_provider.trigger_once import Save, Started, Step, TriggerOnce
 from empirical_provider.trigger_trouble import key_taken, outcome_unknown
@@ -42,16 +49,12 @@ __all__ = ["start_once"]
 
 log = logging.getLogger(__name__)
 
-_SAME_CLOCK = 5.0
-_OTHER_CLOCK = 60.0
-"""Seconds by which the moment may be wrong that was noted by this machine, and by another one."""
-
 _SHARED_SINCE = 86_400.0
 """Seconds that somebody else's run under a shared key is looked for in the past."""
 
 
 def start_once(
-    request: TestRunRequest, once: TriggerOnce, clocks: Clocks, dashboard_url: str
+    request: TestRunRequest, once: TriggerOnce, clocks: Clocks, service: Service
 ) -> Generator[Step, Any, TestRun]:
     """Return the steps to the one run that is wanted, which they return.
 
@@ -64,23 +67,27 @@ def start_once(
         TriggerOutcomeUnknownError: Nobody can tell whether a run was started.
         EmpiricalError: Any other error: nothing was started.
     """
-    return _Starting(request, once, clocks, dashboard_url).steps()
+    return _Starting(request, once, clocks, service).steps()
 
 
 class _Starting:
     """The steps, and what they have come to so far."""
 
     def __init__(
-        self, request: TestRunRequest, once: TriggerOnce, clocks: Clocks, dashboard_url: str
+        self, request: TestRunRequest, once: TriggerOnce, clocks: Clocks, service: Service
     ) -> None:
         self._request = request
         self._once = once
         self._clocks = clocks
-        self._dashboard_url = dashboard_url
-        self._key = TriggerKey.of(once.key, request, generation=once.generation)
+        self._service = service
+        self._key = TriggerKey.of(
+            once.key, request, api_key=service.api_key, generation=once.generation
+        )
         self._record: dict[str, Any] | None = None
         self._before: dict[str, Any] | None = None
         self._newest = 0  # id of a run; what we are about to re-run gets a higher one
+        self._listed: set[int] = set()  # ids of runs that there were before we started one
+        self._of_other_keys: set[int] = set()  # ids of runs that show another key
 
     def steps(self) -> Generator[Step, Any, TestRun]:
         run, n = yield from self._earlier()
@@ -100,13 +107,13 @@ class _Starting:
         if saved is None:
             run = yield from self._red_before()
             return (run, 0) if run is not None else (yield from self._looked_up(None, 0))
-        key, since, run_id = saved
+        key, saved_since, run_id = saved
         self._record = dict(self._once.saved or {})
         self._refuse_another_request(key, run_id)
         if run_id is None:
-            return (yield from self._looked_up(since, key.n))
+            return (yield from self._looked_up(saved_since, key.n))
         if self._once.shared:  # of several, our own may not be the one
-            run, n = yield from self._looked_up(since, key.n)
+            run, n = yield from self._looked_up(saved_since, key.n)
             if run is not None:
                 return run, n
         run = yield from at_rest(run_id, self._once.grace)
@@ -120,8 +127,7 @@ class _Starting:
         match self._once.saved:
             case {"key": str() as text, "since": float() | int() as since, **more}:
                 key, run_id = TriggerKey.parse(text), more.get("run_id")
-                ours = (self._key.identity, self._key.generation)
-                if key is not None and (key.identity, key.generation) == ours:
+                if key is not None and self._key.is_for_the_same(key):
                     return key, float(since), run_id if isinstance(run_id, int) else None
         return None
 
@@ -132,13 +138,14 @@ class _Starting:
         since = self._may_be_since(saved_since)
         if since is None:
             return None, n
-        search = self._search(since, _OTHER_CLOCK)
+        search = self._search(self._clocks.elsewhere(since))
         try:
             found = yield from search.wait_for_any(self._grace())
         except UntoldError as why:
             if (self._record or {}).get("run_id") is None:
-                raise self._unknown(str(why)) from why
+                raise self._unknown(why) from why
             found = []
+        self._listed |= search.listed
         if not found:
             return None, n
         run, found_n = yield from self._winner(found)
@@ -166,10 +173,10 @@ class _Starting:
         """Start the n-th run, or find that it was started when no answer came."""
         key = self._key.at(n)
         keyed = key.put_into(self._request, environment=self._once.key_in_environment)
-        began = self._clocks.wall()
-        yield from self._save(key, began, None)
-        search = self._search(began, _SAME_CLOCK, at_least=n)
-        run, found = yield from self._send(endpoints.trigger(keyed), search)
+        yield from self._save(key, self._clocks.wall(), None)
+        began = self._clocks.here()
+        search = self._search(began, at_least=n)
+        run, found = yield from self._send(endpoints.trigger(keyed), search, str(key))
         if run is None:
             winner, n = yield from self._winner(found)
             run = winner or found[0]
@@ -185,14 +192,12 @@ class _Starting:
         return (yield from self._settled(run, n, began)) if self._once.shared else run
 
     def _send(
-        self, call: Call[TestRun], search: Search
+        self, call: Call[TestRun], search: Search, key: str | None = None
     ) -> Generator[Step, Any, tuple[TestRun | None, list[TestRun]]]:
         before = self._before
         try:
-            return (
-                yield from send_until_sure(
-                    call, search, grace=self._once.grace, unknown=self._unknown
-                )
+            run, found = yield from send_until_sure(
+                call, search, doubt=self._doubt, grace=self._once.grace, unknown=self._unknown
             )
         except TriggerOutcomeUnknownError:
             raise
@@ -200,11 +205,25 @@ class _Starting:
             self._record = before
             yield Save(before)
             raise
+        if run is not None:
+            self._service.note(run, key)
+        return run, found
 
-    def _settled(self, own: TestRun, n: int, began: float) -> Generator[Step, Any, TestRun]:
+    def _doubt(self, run: TestRun) -> str | None:
+        """Say why a run cannot be the one that a request has started just now, if it cannot."""
+        if run.id in self._listed:
+            return "was listed before the request was sent"
+        return self._service.why_not_new(run)
+
+    def _settled(self, own: TestRun, n: int, began: Moment) -> Generator[Step, Any, TestRun]:
         """Agree with others that have started a run under the same key at the same time."""
-        search = self._search(began, _OTHER_CLOCK)
+        search = self._search(began)
         ours, *others = yield from seen_beside(own, search, self._once.grace)
+        if own.id in self._of_other_keys:
+            yield from self._save(self._key.at(n), self._clocks.wall(), None)
+            raise self._unknown(
+                UntoldError(f"the response named test run {own.id}, of another key")
+            )
         ours = replace(ours, trigger_key=str(self._key.at(n)))  # an answer does not show it
         winner, winners_n = yield from self._winner([*others, ours], own=own.id)
         if winner is None or winner.id == own.id:
@@ -235,12 +254,17 @@ class _Starting:
     def _rerun(self, run: TestRun, n: int) -> Generator[Step, Any, TestRun]:
         """Re-run a red run, unless an earlier attempt or somebody else has."""
         once = self._once
-        since = self._may_be_since((self._record or {}).get("rerun_since"))
+        record = self._record or {}
+        since = self._may_be_since(record.get("rerun_since"))
         if since is not None:
             searches: list[Search] = []
+            moment = self._clocks.elsewhere(since)
 
             def search(source: TestRun) -> Search:
-                searches.append(search_for_reruns(source, since, _OTHER_CLOCK, self._clocks))
+                # What was noted before the re-run of a run is about the re-runs of that one.
+                noted = "rerun_after" in record and source.id == record.get("run_id")
+                after = record["rerun_after"] if noted else 0
+                searches.append(self._search_for_reruns(source, moment, after))
                 return searches[-1]
 
             run = yield from last_rerun_of(
@@ -258,50 +282,61 @@ class _Starting:
         return run
 
     def _start_rerun(self, source: TestRun, n: int) -> Generator[Step, Any, TestRun]:
-        began = self._clocks.wall()
-        yield from self._save(self._key.at(n), began, source.id, rerun_since=began)
+        there = yield from listed_before()
+        after = None if there is None else max(self._newest, *there, 0)
+        self._listed |= there or set()
+        now, began = self._clocks.wall(), self._clocks.here()
+        more = {"rerun_since": now, "rerun_after": after}
+        yield from self._save(self._key.at(n), now, source.id, **more)
         only_failed = self._once.after_red == "rerun_failed" and may_pass_by_its_failures(
             source, GatePolicy.of(self._once.policy)
         )
         which = "what failed" if only_failed else "all of it"
         log.info("Test run %s is red: %s is run again.", source.id, which)
         call = endpoints.rerun_test_run(source.id, only_failed=only_failed)
-        search = search_for_reruns(source, began, _SAME_CLOCK, self._clocks, after=self._newest)
+        search = self._search_for_reruns(source, began, after)
         run, found = yield from self._send(call, search)
         run = run or best_rerun(found)
         if not self._once.shared:
             return run
-        search = search_for_reruns(source, began, _OTHER_CLOCK, self._clocks)
         return (yield from settled_rerun(run, search, self._once.grace))
 
     # What all of them need
 
-    def _search(self, since: float, slack: float, *, at_least: int = 0) -> Search:
-        """Return the search for runs under our key from the n on.
-
-        A run shows it where the attempt that has started it has put it.
-        """
+    def _search(self, since: Moment, *, at_least: int = 0) -> Search:
+        """Return the search for runs under our key from the n on."""
         key, once = self._key.at(at_least), self._once
-        environment = once.key_in_environment and (self._record or {}).get("in_environment", True)
+        # A run shows it where the attempt that has started it has put it.
+        variable = once.key_in_environment and (self._record or {}).get("in_environment", True)
 
         def match(run: TestRun, in_list: bool) -> Match:
-            return key.match(run, environment=environment, in_list=in_list)
+            shown = TriggerKey.parse(run.trigger_key)
+            if shown is not None and not key.is_for_the_same(shown):
+                self._of_other_keys.add(run.id)
+            if run.trigger_key is None and self._service.key_of(run) is not None:
+                return Match.OTHER  # this process has started it, without a key
+            elsewhere = shown is not None and "environment" in key.differences(shown)
+            if elsewhere and not once.shared:
+                return Match.OTHER  # of another deployment that makes the same keys
+            told = key.match(run, environment=variable, in_list=in_list)
+            return told if told is Match.OTHER else key.checked(told, run, self._request)
 
-        return Search(
-            match,
-            environment=self._request.environment,
-            since=since,
-            slack=slack,
-            clocks=self._clocks,
-        )
+        known = self._service.with_key
+        return Search(match, since=since, clocks=self._clocks, known=known)
+
+    def _search_for_reruns(self, source: TestRun, since: Moment, after: int | None) -> Search:
+        known = self._service.with_key
+        return search_for_reruns(source, since, self._clocks, known, after=after)
 
     def _winner(
         self, found: list[TestRun], *, own: int | None = None
     ) -> Generator[Step, Any, tuple[TestRun | None, int]]:
         """Return the one run of several under our key, None if it is gone, and its n."""
         winner, key, rivals = winner_of((yield from with_states(found)))
-        gives_way = any(run.id == own for run in rivals)
-        too_many = [run for run in rivals if run.id == own or not gives_way]
+        gives_way = any(run.id == own for run in rivals) or bool(self._key.differences(key))
+        too_many = [
+            run for run in rivals if run.id == own or not (gives_way or self._is_taken(run))
+        ]
         yield from cancel_others(too_many, winner.id, started_here=own)
         self._refuse_another_request(key, winner.id)
         try:
@@ -310,12 +345,17 @@ class _Starting:
             log.warning("%s Going on with what is known of it.", error)
             return winner, key.n
 
+    def _is_taken(self, run: TestRun) -> bool:
+        """Whether a run under our key is for another request."""
+        key = TriggerKey.parse(run.trigger_key)
+        return key is None or bool(self._key.differences(key))
+
     def _is_the_one(self, run: TestRun, n: int) -> Generator[Step, Any, None]:
         yield Started(run)
         yield from self._save(self._key.at(n), self._clocks.wall(), run.id)
 
     def _save(
-        self, key: TriggerKey, since: float, run_id: int | None, **more: float
+        self, key: TriggerKey, since: float, run_id: int | None, **more: float | None
     ) -> Generator[Step, Any, None]:
         self._before = self._record
         told = {"key": str(key), "since": since, "run_id": run_id}
@@ -326,5 +366,6 @@ class _Starting:
         if different := self._key.differences(key):
             raise key_taken(self._once, different, run_id)
 
-    def _unknown(self, why: str) -> TriggerOutcomeUnknownError:
-        return outcome_unknown(self._once, self._request, self._key, why, self._dashboard_url)
+    def _unknown(self, why: UntoldError) -> TriggerOutcomeUnknownError:
+        dashboard_url = self._service.dashboard_url
+        return outcome_unknown(self._once, self._request, self._key, why, dashboard_url)

@@ -77,7 +77,8 @@ class TestResult:
 
     Attributes:
         name: Title of the test, with the titles around it.
-        status: The API's word: ``passed``, ``failed``, ``flaky``, ``skipped``, or another one.
+        status: The API's word: ``passed``, ``failed``, ``flaky``, ``skipped``, or another one;
+            ``unknown`` where the response has none.
         pw_test_id: Empirical's id of the test case.
         snoozed: Whether a snooze covers the test.
     """
@@ -88,6 +89,25 @@ class TestResult:
     status: str
     pw_test_id: str | None = None
     snoozed: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What the status amounts to, in any case of letters and in Playwright's words, too.
+
+        ``passed``, ``failed``, ``flaky`` or ``skipped``; empty for every other word: a gate does
+        not open on a test whose result is not understood.
+        """
+        return _KINDS.get(self.status.lower(), "")
+
+
+_KINDS = {
+    "passed": "passed",
+    "expected": "passed",
+    "failed": "failed",
+    "flaky": "flaky",
+    "skipped": "skipped",
+    "fixme": "skipped",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +133,16 @@ class TestRun:
         duration: Duration as the API gives it; its unit is not documented.
         error_code: Why a run in state ``error`` has no result.
         rerun_source_id: Id of the run that this one repeats.
-        superseded_by_test_run_id: Id of the run that took this one's place.
+        superseded_by_test_run_id: Id of the run that took this one's place, or repeated it later.
+        is_superseded: Whether that run was read, is newer and is no re-run of this one. Nothing but
+            a wait and its like finds that out; it takes a request of its own.
         metadata: What the request said about itself.
         override_names: Names of the environment variables that the request overrode; their values
             are not kept.
         trigger_key: The key that the run was started under, where it shows one.
         shown: Names of all the fields that the answer had: None in one of them is then an answer.
+        invalid: Names of those among them whose value is not of their type, where that matters.
+        inconsistency: What cannot be true of a run that has ended, if anything; it opens no gate.
         tests: The tests one by one, where the answer lists them.
     """
 
@@ -143,10 +167,13 @@ class TestRun:
     error_code: str | None = None
     rerun_source_id: int | None = None
     superseded_by_test_run_id: int | None = None
+    is_superseded: bool = False
     metadata: Mapping[str, Any] | None = field(default=None, hash=False)
     override_names: tuple[str, ...] | None = None
     trigger_key: str | None = None
     shown: frozenset[str] = field(default=frozenset(), repr=False)
+    invalid: frozenset[str] = field(default=frozenset(), repr=False)
+    inconsistency: str | None = None
     tests: tuple[TestResult, ...] = ()
 
     @property

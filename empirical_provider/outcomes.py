@@ -8,27 +8,36 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
 
-from empirical_provider import decoding, redaction
+from empirical_provider import answers, decoding, redaction
 from empirical_provider import exceptions as errors
+from empirical_provider.addresses import is_slug
 from empirical_provider.answers import Refused, Unreadable
 from empirical_provider.endpoints import Call
+from empirical_provider.models import TestRun
 from empirical_provider.receiving import MOST_OF_A_REFUSAL, Answer
 from empirical_provider.settings import Settings
 
-__all__ = ["failure_of", "result_of"]
+__all__ = ["endless_list", "failure_of", "result_of"]
 
 T = TypeVar("T")
 
 _LONGEST_QUOTE = 500
+_LONGEST_ESCAPE = 12
+"""Characters at most that stand for one in a text, however it is written."""
 _VALUE = re.compile(r'("value"\s*:\s*)"(?:[^"\\]|\\.)*("|\Z)')
 """The value of an override, as a run repeats it: a secret that may be somebody else's."""
 _NO_WORD = 8
 """Characters from which on a secret in a result is no chance: a word such as "main" stays."""
+
+_SLACK = 60.0
+"""Seconds by which two clocks of the service may differ."""
 
 _WRONG_PLACE = "Check that the base URL is Empirical's and that no proxy answers in its place."
 
@@ -69,27 +78,49 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
     if not 200 <= answer.status < 300:  # noqa: PLR2004
         raise _refusal(story, answer)
     try:
-        return call.read(decoding.from_json(answer.body, _kept_out(settings, call)))
+        try:
+            result = call.read(_decoded(settings, call, answer))
+        except Refused as refused:
+            if refused.run is not None:
+                _refuse_an_older_run(settings, answer, refused.run)
+            raise
+        if call.starts_run and isinstance(result, TestRun):
+            _refuse_an_older_run(settings, answer, result)
+        return result  # noqa: TRY300  # all of it may be refused
     except Refused as refused:
-        error = story.error(
-            errors.TriggerRejectedError,
-            f"answered {answer.status}, but {refused}: {story.quote(answer.body)}",
-            "The run was not started; the service's words or the run's page say why.",
-            refused,
-            status=answer.status,
-            run_id=refused.run.id if refused.run else None,
-        )
+        what_came = f"answered {answer.status}, but {refused}: {story.quote(answer.body)}"
+        run_id = refused.run.id if refused.run else None
+        error = story.rejection(what_came, answer, run_id, refused)
     except Unreadable as cause:
         what_came = f"answered {answer.status}, but {cause}: {story.quote(answer.body)}"
         unreadable = errors.UnreadableAnswerError
         error = story.unclear(unreadable, what_came, _WRONG_PLACE, cause, status=answer.status)
+        if isinstance(error, unreadable) and cause.run is not None:
+            slug = settings.project_slug or cause.run.project_slug
+            url = settings.test_run_url(cause.run.id, slug) if slug and is_slug(slug) else None
+            error.run, cause.run = replace(cause.run, url=url), None
     raise error
+
+
+def _refuse_an_older_run(settings: Settings, answer: Answer, run: TestRun) -> None:
+    """Refuse a run that is older than the request by the service's clock.
+
+    Its date may be that of another clock than the one in the answer's header: a minute is given.
+    """
+    if answer.sent_at is None or run.created is None:
+        return
+    if run.created.timestamp() < answer.sent_at - settings.timeouts.trigger - _SLACK:
+        raise Unreadable(f"it names test run {run.id}, which was created at {run.created_at}")
 
 
 def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.EmpiricalError:
     """Return the error that an exchange without a complete answer amounts to."""
     story = _Story(settings, call)
-    what = ": ".join(filter(None, [type(cause).__name__, story.clean(str(cause))]))
+    strange = isinstance(cause, (httpx.ProtocolError, httpx.DecodingError))
+    told = story.clean(_without_quote(str(cause)) if strange else str(cause))
+    if isinstance(cause, httpx.HTTPError):
+        cause.args = (told,)
+    what = ": ".join(filter(None, [type(cause).__name__, told]))
     if isinstance(cause, _NOT_SENT):
         return story.error(
             errors.NotSentError,
@@ -106,6 +137,14 @@ def failure_of(settings: Settings, call: Call[Any], cause: Exception) -> errors.
     return story.unclear(errors.NoAnswerError, f"got no answer ({what})", _LATER, cause)
 
 
+def endless_list(pages: int) -> errors.EmpiricalError:
+    """Return the error for a list of test runs of which each page repeats those before."""
+    return errors.UnreadableAnswerError(
+        f"Could not list the test runs: the last {pages} pages hold only runs that were on a page "
+        f"before. {_WRONG_PLACE}"
+    )
+
+
 def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
     """Return the error for an answer that is not 2xx."""
     status = answer.status
@@ -116,12 +155,31 @@ def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
             "Set the base URL to the address that the service answers on.",
             status=status,
         )
+    rejected = _rejected_run(story, answer) if story.call.starts_run else None
+    if rejected is not None:
+        what_came = f"answered {status}: {story.quote(answer.body)}"
+        return story.rejection(what_came, answer, rejected.id)
     kind, remedy = _REMEDIES.get(status, _SERVER_FAILED if status >= 500 else _BAD_REQUEST)  # noqa: PLR2004
     wait = answer.retry_after
     asked_to_wait = "" if wait is None else f" and asked to wait {wait:.0f} s"
     what_came = f"answered {status}{asked_to_wait}: {story.quote(answer.body)}"
     tell = story.unclear if kind in _MAY_HAVE_ACTED else story.error
     return tell(kind, what_came, remedy, status=status, retry_after=wait)
+
+
+def _rejected_run(story: _Story, answer: Answer) -> TestRun | None:
+    """Return the run that an answer names which is not 2xx: it was made, and could not start.
+
+    Not where the service failed after the run was under way, or names one from before.
+    """
+    with suppress(Unreadable):
+        run = answers.run_of_refusal(_decoded(story.settings, story.call, answer))
+        if run is None:
+            return None
+        _refuse_an_older_run(story.settings, answer, run)
+        is_live = run.state.is_known and not run.state.is_terminal
+        return None if is_live and answer.status >= 500 else run  # noqa: PLR2004
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +217,19 @@ class _Story:
         error.__cause__ = None if cause is None else _bare(cause)
         return error
 
+    def rejection(
+        self, what_came: str, answer: Answer, run_id: int | None, cause: Refused | None = None
+    ) -> errors.EmpiricalError:
+        """Make the error for a run that was not started."""
+        return self.error(
+            errors.TriggerRejectedError,
+            what_came,
+            "The run was not started; the service's words or the run's page say why.",
+            cause,
+            status=answer.status,
+            run_id=run_id,
+        )
+
     def unclear(
         self,
         kind: type[errors.EmpiricalError],
@@ -182,16 +253,24 @@ class _Story:
 
     def quote(self, body: bytes) -> str:
         """Return the service's own words, cut and without secrets."""
-        words = _cut(self.clean(_VALUE.sub(r'\1"***"', _words(body))))
+        text = _words(body)
+        if len(body) >= MOST_OF_A_REFUSAL:  # its end may be a piece of a secret
+            text = text[: -max(map(len, self._secrets())) * _LONGEST_ESCAPE]
+        words = _cut(self.clean(_VALUE.sub(r'\1"***"', text)))
         return f'"{words}"' if words else "(nothing)"
 
     def clean(self, words: str) -> str:
         """Take out the key and the override values, line breaks and control characters."""
-        return redaction.one_line(words, (self.settings.api_key, *self.call.secrets))
+        return redaction.one_line(words, self._secrets())
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (self.settings.api_key, *self.call.secrets, *self.settings.secrets)
 
 
 def _bare(cause: BaseException) -> BaseException:
     """Return what went wrong alone: the frames it has passed hold headers, request and answer."""
+    if isinstance(cause, Refused):
+        cause.run = None
     if not isinstance(cause, errors.EmpiricalError):
         cause.__cause__ = cause.__context__ = None
         if isinstance(cause, httpx.RequestError):
@@ -199,14 +278,26 @@ def _bare(cause: BaseException) -> BaseException:
     return cause.with_traceback(None)
 
 
-def _kept_out(settings: Settings, call: Call[Any]) -> list[str]:
-    """Return the secrets that no result may say, should the service say them back.
+def _decoded(settings: Settings, call: Call[Any], answer: Answer) -> Any:
+    """Return the JSON of an answer, with the secrets of the exchange masked."""
+    return decoding.from_json(
+        answer.body, _long([settings.api_key]), _long(_values(settings, call))
+    )
 
-    What the request also says openly, such as the name of a branch, is no secret; nor is a word.
-    """
-    openly = json.dumps({**(call.body or {}), "environment_variables_overrides": None}).encode()
-    hidden = [each for each in call.secrets if not redaction.says(openly, [each])]
-    return [each for each in (settings.api_key, *hidden) if len(each) >= _NO_WORD]
+
+def _values(settings: Settings, call: Call[Any]) -> tuple[str, ...]:
+    """Return the values of overrides that no result may say, should the service say them back."""
+    return (*redaction.unsaid(call.secrets, call.body), *settings.secrets)
+
+
+def _long(secrets: Iterable[str]) -> list[str]:
+    """Return the secrets that are none by chance: a word is none."""
+    return [each for each in secrets if len(each) >= _NO_WORD]
+
+
+def _without_quote(words: str) -> str:
+    """Return what an HTTP library says up to where it quotes what has come, cut and escaped."""
+    return re.split(r""":?\s*(?:bytearray\()?b?['"]""", words, maxsplit=1)[0]
 
 
 def _cut(words: str) -> str:

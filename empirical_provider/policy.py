@@ -24,8 +24,10 @@ class Outcome(StrEnum):
         ERROR: ``error``: it is in error; or it has ended, but does not tell how many tests failed,
             or tells numbers that cannot be true.
         CANCELLED: ``cancelled``: somebody, or a concurrency limit, has ended it.
-        SUPERSEDED: ``superseded``: it was cancelled, and names the run that took its place.
+        SUPERSEDED: ``superseded``: it was cancelled, and a newer run took its place.
         NO_TESTS: ``no_tests``: it has ended, and fewer tests ran than ``min_tests``.
+        INCOMPLETE: ``incomplete``: it has ended, no failure counts, and not all tests are accounted
+            for: they are in the total only, or listed with a status that is no known result.
         WRONG_COMMIT: ``wrong_commit``: it has tested another commit than the one that was expected.
         TIMED_OUT: ``timed_out``: we stopped waiting for it.
     """
@@ -36,6 +38,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     NO_TESTS = "no_tests"
+    INCOMPLETE = "incomplete"
     WRONG_COMMIT = "wrong_commit"
     TIMED_OUT = "timed_out"
 
@@ -66,6 +69,7 @@ class GatePolicy:
         cancelled: Somebody cancelled the run.
         superseded: A newer run took its place.
         no_tests: Fewer tests ran than ``min_tests``.
+        incomplete: Not all tests are accounted for.
         wrong_commit: Another commit was tested than the one that was expected; with ``pass`` the
             run is judged like one on the right commit.
         timed_out: We stopped waiting; the run's fate is not known.
@@ -83,6 +87,7 @@ class GatePolicy:
     cancelled: str = Decision.FAIL
     superseded: str = Decision.FAIL
     no_tests: str = Decision.FAIL
+    incomplete: str = Decision.FAIL
     wrong_commit: str = Decision.FAIL
     timed_out: str = Decision.FAIL
     min_tests: int = 1

@@ -86,7 +86,7 @@ class RunReport:
         file, _, title = test.name.partition(" > ")
         case = library.TestCase(_text(title or file), _text(file))
         told = (f"{test.name} failed.", self.run.url)
-        match test.status:
+        match test.kind:
             case "failed" if test.snoozed:
                 case.result = [library.Skipped("It failed, and its failure is snoozed.")]
             case "failed":
@@ -97,14 +97,14 @@ class RunReport:
                 case.system_out = "It is flaky: it passed on a retry."
             case "passed":
                 pass
-            case other:
-                case.result = [library.Error(_text(f"It has the unknown status {other!r}."))]
+            case _:
+                case.result = [library.Error(_text(f"It has the unknown status {test.status!r}."))]
         return case
 
     def _closed_without_a_failure(self) -> str | None:
         if self.verdict is None:
             return f"The run is {self.run.state}: there is no verdict yet."
-        counted = any(test.status == "failed" and not test.snoozed for test in self.run.tests or ())
+        counted = any(test.kind == "failed" and not test.snoozed for test in self.run.tests or ())
         return self.verdict.summary if self.verdict.is_closed and not counted else None
 
     def _properties(self) -> Iterator[tuple[str, str]]:
@@ -132,7 +132,8 @@ def write_report(report: RunReport, path: Destination) -> None:
 
     A local file appears whole or not at all: it is written beside, and renamed; so is a file by FTP
     or SFTP. An object store has an object once all of it has been sent. Another filesystem of
-    fsspec may show the file while it is written. A file that is there is replaced.
+    fsspec may show the file while it is written. A file that is there is replaced, also where a
+    link leads to it; a pipe or a device is written to at once.
 
     Args:
         report: The report.

@@ -14,6 +14,8 @@ __all__ = ["Attempts"]
 
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 20.0
+_MOST_DOUBLINGS = 10
+"""More than there are before the longest delay; a day of them would double beyond all numbers."""
 
 
 class Attempts:
@@ -42,7 +44,7 @@ class Attempts:
         # become `TriggerOutcomeUnknownError` before they get here.
         if not error.may_pass:
             raise error
-        longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2**self._count)
+        longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(self._count, _MOST_DOUBLINGS))
         delay = max(self._draw(0.0, longest), error.retry_after or 0.0)
         if self._clock() + delay >= self._give_up_at:
             raise error

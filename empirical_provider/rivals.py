@@ -16,8 +16,8 @@ from empirical_provider import endpoints
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError, NotFoundError
 from empirical_provider.models import TestRun, TestRunState
-from empirical_provider.searching import Pause, Search, UntoldError
-from empirical_provider.trigger_key import TriggerKey
+from empirical_provider.searching import LimitedCall, Pause, Search, UntoldError
+from empirical_provider.trigger_key import TriggerKey, shown_by
 
 __all__ = ["at_rest", "cancel_others", "may_tell", "seen_beside", "winner_of", "with_states"]
 
@@ -48,24 +48,24 @@ def winner_of(runs: Iterable[TestRun]) -> tuple[TestRun, TriggerKey, list[TestRu
 
 def seen_beside(
     own: TestRun, search: Search, grace: float
-) -> Generator[Call[Any] | Pause, Any, list[TestRun]]:
+) -> Generator[Call[Any] | LimitedCall | Pause, Any, list[TestRun]]:
     """Return the runs that match, once lists show our own run, which is the first of them.
 
     Ids grow, and a list that shows our run shows those before it: so everybody who has started one
     sees the same lowest id. Our own may have been cancelled for another one meanwhile.
     """
-    waited = 0.0
+    began = search.clocks.running()
+    search.ends_in(grace)
     while True:
         try:
             found = yield from search.look()
         except UntoldError as why:
             log.warning("Nobody can tell whether test run %s is the only one: %s", own.id, why)
             return [own]
-        if own.id in search.listed or waited >= grace:
+        if own.id in search.listed or search.clocks.running() - began >= grace:
             ours = next((run for run in found if run.id == own.id), own)
             return [ours, *(run for run in found if run.id != own.id)]
         yield Pause(_LOOK_AGAIN)
-        waited += _LOOK_AGAIN
 
 
 def with_states(runs: Iterable[TestRun]) -> Generator[Call[Any], Any, list[TestRun]]:
@@ -76,7 +76,7 @@ def with_states(runs: Iterable[TestRun]) -> Generator[Call[Any], Any, list[TestR
         if not run.state.is_known:
             try:
                 detail: TestRun = yield endpoints.get_test_run(run.id)
-                seen = replace(detail, trigger_key=run.trigger_key or detail.trigger_key)
+                seen = replace(detail, trigger_key=shown_by(run, detail))
             except EmpiricalError as error:
                 log.warning("%s Going on with what a list tells of it.", error)
         known.append(seen)

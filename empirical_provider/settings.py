@@ -16,11 +16,11 @@ from empirical_provider.addresses import (
     service_url,
 )
 from empirical_provider.exceptions import InvalidRequestError
-from empirical_provider.hiding import Secret
+from empirical_provider.hiding import Secret, hidden_texts
 
 __all__ = ["CHANGEABLE", "Settings", "Timeouts"]
 
-CHANGEABLE = ("project_id", "project_slug", "retry_for", "timeout")
+CHANGEABLE = ("project_id", "project_slug", "retry_for", "secrets", "timeout")
 """Settings that may differ from those of a host's connection for one client. Where the key goes,
 and what is trusted there, is for the connection alone to say."""
 
@@ -76,6 +76,7 @@ class Settings:
     timeouts: Timeouts
     retry_for: float
     ca_bundle: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def checked(
@@ -89,6 +90,7 @@ class Settings:
         timeout: float | Mapping[str, float] | Timeouts | None,
         retry_for: float,
         ca_bundle: object = None,
+        secrets: object = (),
     ) -> Settings:
         """Check every value as a user gave it; raise `InvalidRequestError` naming the bad one.
 
@@ -106,6 +108,7 @@ class Settings:
             timeouts=Timeouts.of(timeout),
             retry_for=0.0 if retry_for == 0 else checks.number("retry_for", retry_for),
             ca_bundle=None if ca_bundle is None else checks.line("ca_bundle", ca_bundle),
+            secrets=_secrets(secrets),
         )
 
     @property
@@ -149,7 +152,20 @@ def _api_key(value: object) -> str:
             "api_key must be visible ASCII characters only; the str given has a space, a line "
             "break or another character that cannot be part of a key."
         )
+    if not key.strip("*"):
+        raise InvalidRequestError(
+            "api_key must be the key itself, not a masked one (got asterisks only). Where it comes "
+            "from a dumped block or connection, load that by its name instead."
+        )
     return key
+
+
+def _secrets(value: object) -> tuple[str, ...]:
+    """Require texts, of which the empty ones say nothing. The message never holds one."""
+    items = hidden_texts(value)
+    if None in items:
+        raise InvalidRequestError("secrets must be a list of strings; what was given is none.")
+    return tuple(dict.fromkeys(each for each in items if each))
 
 
 def _slug(value: object) -> str:

@@ -1,13 +1,12 @@
 """The key that travels with a request, so that its run can be found again.
 
-The API knows no idempotency key. Ours goes along as metadata and, if the user opts in, as a
-variable of the tests: what the API shows of a run differs by field.
+The API knows no idempotency key. Ours goes along as metadata and, unless the user opts out, as a
+variable of the tests: lists of runs are known to show the variable, and not known to show metadata.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -15,37 +14,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.request_digest import RequestDigest
 
 if TYPE_CHECKING:
     from empirical_provider.models import TestRun
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["METADATA_KEY", "VARIABLE", "Match", "TriggerKey"]
+__all__ = ["METADATA_KEY", "VARIABLE", "Match", "TriggerKey", "shown_by"]
 
 METADATA_KEY = "trigger_key"
 """Where the key stands in a run's metadata."""
 
 VARIABLE = "EMPIRICAL_TRIGGER_KEY"
-"""Where it stands in the environment of the tests, if the user opts in."""
+"""Where it stands in the environment of the tests, unless the user opts out."""
 
-_SHAPE = re.compile(r"([0-9a-f]{22})-([0-9]{1,6})-([0-9]{1,3})-([0-9a-f]{30})")
-
-_DIGITS = {
-    "environment": 4,
-    "build": 4,
-    "branch": 4,
-    # Two digits are too few to guess a secret value by, and enough to notice most changes.
-    "environment_variables_overrides": 2,
-    "tags": 4,
-    "test_case_ids": 4,
-    "total_shards": 4,
-    "concurrency": 4,
-}
-"""What makes a request the same one, and how many digits of each field's hash the key holds.
-
-Not in it is what changes neither the tests nor what they test: metadata, github_actor,
-send_notifications.
-"""
+_SHAPE = re.compile(r"([0-9a-f]{22})-([0-9]{1,6})-([0-9]{1,3})-([0-9a-f-]+)")
 
 
 class Match(Enum):
@@ -58,28 +41,31 @@ class Match(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerKey:
-    """A key, at most 64 characters as text.
+    """A key, at most 213 characters as text.
 
     Args:
         identity: Hash of what the run is for.
         generation: Grows whenever a person asks for a fresh run; runs of another one are never
             taken over.
         n: Grows whenever the run before has ended without a verdict, 0 to 999.
-        request: Hashes of the request's fields.
+        request: Digest of the request.
     """
 
     identity: str
     generation: int
     n: int
-    request: str
+    request: RequestDigest
 
     @classmethod
-    def of(cls, key: str, request: TestRunRequest, *, generation: int = 0, n: int = 0) -> Self:
+    def of(
+        cls, key: str, request: TestRunRequest, *, api_key: str, generation: int = 0, n: int = 0
+    ) -> Self:
         """Make the key of a request.
 
         Args:
             key: What the run is for, in words: unique for each release.
             request: The request, without the key.
+            api_key: The API key, without which nobody can try out values of the request.
             generation: See the class; 0 to 999999.
             n: See the class.
 
@@ -93,19 +79,17 @@ class TriggerKey:
             identity=identity,
             generation=generation,
             n=n,
-            request="".join(
-                _digest(identity, name, request)[:digits] for name, digits in _DIGITS.items()
-            ),
+            request=RequestDigest.of(request, salt=identity, api_key=api_key),
         )
 
     @classmethod
     def parse(cls, text: str | None) -> Self | None:
         """Read a key that a run shows; None if it is none of ours."""
         shape = _SHAPE.fullmatch(text or "")
-        if shape is None:
+        request = RequestDigest.parse(shape[4]) if shape else None
+        if shape is None or request is None:
             return None
-        identity, generation, n, request = shape.groups()
-        return cls(identity=identity, generation=int(generation), n=int(n), request=request)
+        return cls(identity=shape[1], generation=int(shape[2]), n=int(shape[3]), request=request)
 
     def __str__(self) -> str:
         return f"{self.identity}-{self.generation}-{self.n}-{self.request}"
@@ -138,31 +122,45 @@ class TriggerKey:
             return Match.OTHER  # it may show the key of the run that it repeats
         found = self.parse(run.trigger_key)
         if found is not None:
-            same = (found.identity, found.generation) == (self.identity, self.generation)
-            return Match.OURS if same and found.n >= self.n else Match.OTHER
+            return Match.OURS if self.is_for_the_same(found) and found.n >= self.n else Match.OTHER
         told = run.metadata is not None and bool(run.metadata or not in_list)
         if environment and run.override_names is not None:
             # A variable that is there, but with a value that is none of ours, may be masked.
             told = told or VARIABLE not in run.override_names
         return Match.OTHER if told else Match.UNTOLD
 
+    def checked(self, told: Match, run: TestRun, request: TestRunRequest) -> Match:
+        """Hold what a run shows against the request, as its key may be a copy of ours.
+
+        A key that is for another request says so itself, and is no copy.
+        """
+        shown = self.parse(run.trigger_key)
+        if shown is not None and self.differences(shown):
+            return told
+        if run.environment is not None and run.environment.lower() != request.environment.lower():
+            return Match.OTHER
+        commit = request.body().get("build", {}).get("commit")
+        if told is Match.OURS and commit and run.commit:
+            one, another = sorted((commit.lower(), run.commit.lower()), key=len)
+            return told if another.startswith(one) else Match.UNTOLD
+        return told
+
+    def is_for_the_same(self, other: TriggerKey) -> bool:
+        """Whether two keys are for the same thing, and the same generation of it."""
+        return (self.identity, self.generation) == (other.identity, other.generation)
+
     def differences(self, other: TriggerKey) -> list[str]:
-        """Name the request fields in which two keys differ."""
-        names, place = [], 0
-        for name, digits in _DIGITS.items():
-            part = slice(place, place + digits)
-            if self.request[part] != other.request[part]:
-                names.append(name)
-            place += digits
-        return names
+        """Name the request fields in which two keys differ, as far as they can be compared."""
+        return self.request.differences(other.request)
 
 
-def _digest(identity: str, name: str, request: TestRunRequest) -> str:
-    value = request.body().get(name)
-    if isinstance(value, list):  # the order of a list makes no difference to the tests
-        value = sorted(value, key=str)
-    written = json.dumps([identity, name, value], sort_keys=True)
-    return hashlib.sha256(written.encode()).hexdigest()
+def shown_by(*runs: TestRun) -> str | None:
+    """Return the key that the same run shows in one of several responses.
+
+    Either may show it masked; then the other one counts.
+    """
+    shown = [run.trigger_key for run in runs if run.trigger_key is not None]
+    return next((text for text in shown if TriggerKey.parse(text)), next(iter(shown), None))
 
 
 def _refuse_a_key_of_its_own(request: TestRunRequest) -> None:

@@ -10,9 +10,9 @@ from empirical_provider import checks
 from empirical_provider.endpoints import Call
 from empirical_provider.models import TestRun
 from empirical_provider.policy import AFTER_RED, GatePolicy
-from empirical_provider.searching import Pause
+from empirical_provider.searching import LimitedCall, Pause
 
-__all__ = ["Save", "Started", "Step", "TriggerOnce"]
+__all__ = ["Save", "Started", "Step", "TriggerOnce", "is_intent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class TriggerOnce:
         generation: Grows whenever a person asks for a fresh run; no run of another generation is
             taken over. Default 0.
         key_in_environment: Whether the key travels as the variable ``EMPIRICAL_TRIGGER_KEY``, too,
-            which run lists are known to show; default False.
+            which run lists are known to show; default True.
         shared: Whether others may use the key at the same time: then their runs are looked for
             first, and the one with the lowest id wins; default False.
         tried_since: When an earlier attempt may have begun, in seconds since the epoch; None:
@@ -43,7 +43,7 @@ class TriggerOnce:
 
     key: str
     generation: int = 0
-    key_in_environment: bool = False
+    key_in_environment: bool = True
     shared: bool = False
     tried_since: float | None = None
     tried_until: float | None = None
@@ -67,6 +67,13 @@ class Save:
     record: dict[str, Any] | None
 
 
+def is_intent(record: Mapping[str, Any] | None) -> bool:
+    """Whether a request to start a run follows a record: one that is not saved sends nothing."""
+    if record is None:
+        return False
+    return record.get("run_id") is None or record.get("rerun_since") is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """A step: this run is the one, as far as known."""
@@ -74,4 +81,4 @@ class Started:
     run: TestRun
 
 
-Step = Call[Any] | Pause | Save | Started
+Step = Call[Any] | LimitedCall | Pause | Save | Started

@@ -8,6 +8,7 @@ from empirical_provider.exceptions import InvalidRequestError, TriggerOutcomeUnk
 
 if TYPE_CHECKING:
     from empirical_provider.request import TestRunRequest
+    from empirical_provider.searching import UntoldError
     from empirical_provider.trigger_key import TriggerKey
     from empirical_provider.trigger_once import TriggerOnce
 
@@ -36,7 +37,11 @@ def key_taken(once: TriggerOnce, different: list[str], run_id: int | None) -> In
 
 
 def outcome_unknown(
-    once: TriggerOnce, request: TestRunRequest, key: TriggerKey, why: str, dashboard_url: str
+    once: TriggerOnce,
+    request: TestRunRequest,
+    key: TriggerKey,
+    why: UntoldError,
+    dashboard_url: str,
 ) -> TriggerOutcomeUnknownError:
     """Return the error for a run of which nobody can tell whether it was started.
 
@@ -47,12 +52,17 @@ def outcome_unknown(
         why: What keeps everybody from telling.
         dashboard_url: Where a person can look.
     """
-    shown = "" if once.key_in_environment else " From the next key on, key_in_environment tells."
+    shown = (
+        ""
+        if once.key_in_environment
+        else " The next one can be found, if key_in_environment is left at its default, True."
+    )
     error = TriggerOutcomeUnknownError(
         f"It is not known whether a test run was started in the environment "
         f"{request.environment!r} with the trigger key {key}: {why}. Nothing more was sent. Look "
         f"at {dashboard_url}: if a run with this key in its metadata is there, wait for it by its "
         f"id; if not, start one with another key.{shown}"
     )
-    error.may_pass = True  # a further attempt looks again before it sends anything
+    # A further attempt looks again before it sends anything; it may not see more, though.
+    error.may_pass = not why.for_good
     return error

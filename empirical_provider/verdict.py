@@ -1,28 +1,38 @@
 """The verdict on a test run: one pure function, used by every host and every way to wait.
 
 The service documents no rule for "passed"; this is the one that its own tests go by: the run has
-``ended``, and no failure is left after snoozing. Where counts are missing, the stricter reading of
-what is there holds; where they cannot be true, nothing is passed.
+``ended``, no failure is left after snoozing, and all tests are accounted for. Where counts are
+missing, the stricter reading of what is there holds; where they cannot be true, nothing is passed.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-from empirical_provider import exceptions
-from empirical_provider.counting import failures_of, too_flaky, total_of
+from empirical_provider import checks, exceptions
+from empirical_provider.counting import (
+    failures_of,
+    missing_from,
+    ran_of,
+    too_flaky,
+    total_of,
+    unclear_of,
+)
 from empirical_provider.credibility import COUNTS, incredible
 from empirical_provider.exceptions import GateClosedError
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Decision, GatePolicy, Outcome
+from empirical_provider.wait_options import is_same_commit
 
 __all__ = ["Counts", "Verdict", "judge"]
 
 _MOST_NAMES = 20
+_MOST_WORDS = 3
+_LONGEST_WORD = 40
 
-_SHORTEST = 7
-"""Characters of an abbreviated commit that tell it from others, as Git has it by default."""
+_STRICTEST_FIRST = (Decision.FAIL, Decision.SKIP, Decision.PASS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +48,17 @@ class Counts:
         flaky: Tests that failed first and passed on a retry.
     """
 
-    total: int | None
-    passed: int | None
-    failed: int | None
-    failed_after_snoozing: int | None
-    skipped: int | None
-    flaky: int | None
+    total: int | None = None
+    passed: int | None = None
+    failed: int | None = None
+    failed_after_snoozing: int | None = None
+    skipped: int | None = None
+    flaky: int | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Counts:
+        """Return the counts that are in stored data; what is missing is not known."""
+        return cls(**_known(cls, data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,17 +130,40 @@ class Verdict:
         )
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Verdict:
-        """Return the verdict that `as_dict` was made of."""
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """Return the verdict that `as_dict` was made of, by this version of the package or another.
+
+        Unknown keys are ignored. Missing ones have defaults, except run_id, outcome and decision.
+
+        Raises:
+            KeyError: One of these three is missing.
+            TypeError: The data, or a part of it, is not of the type that `as_dict` writes.
+            ValueError: One of these three is not valid.
+        """
+        given = _known(cls, data)
+        run_id = checks.whole_number("run_id", data["run_id"], at_least=1)
+        failed_tests = tuple(given.get("failed_tests", ()))
         return cls(
             **{
-                **data,
+                **{each.name: None for each in fields(cls) if each.default is MISSING},
+                "failed_tests_total": len(failed_tests),
+                "summary": f"Empirical test run {run_id}: {data['outcome']}.",
+                **given,
+                "run_id": run_id,
                 "outcome": Outcome(data["outcome"]),
                 "decision": Decision(data["decision"]),
-                "counts": Counts(**data["counts"]),
-                "failed_tests": tuple(data["failed_tests"]),
+                "counts": Counts.from_dict(given.get("counts", {})),
+                "failed_tests": failed_tests,
             }
         )
+
+
+def _known(kind: type[Counts | Verdict], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a kind that are in stored data; null is what is missing."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{kind.__name__} is stored as a mapping, not as {type(data).__name__}")
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in data.items() if name in names and value is not None}
 
 
 def judge(
@@ -155,13 +193,16 @@ def judge(
         outcome, reason = Outcome.WRONG_COMMIT, f"{run.commit}, and not {expect_commit}."
     else:
         outcome, reason = _outcome(run, policy)
-    failed = [test for test in run.tests if test.status == "failed"]
+    decision = policy.decide(outcome)
+    if outcome == Outcome.ERROR and decision == Decision.PASS and _inconsistency(run):
+        decision = Decision.FAIL  # no policy opens the gate on what cannot be true
+    failed = [test for test in run.tests if test.kind == "failed"]
     if not policy.count_snoozed_failures:
         failed = [test for test in failed if not test.snoozed]
     where = f" in {run.environment}" if run.environment else ""
     return Verdict(
         outcome=outcome,
-        decision=policy.decide(outcome),
+        decision=decision,
         run_id=run.id,
         url=run.url,
         counts=_counts(run),
@@ -187,6 +228,7 @@ _ERRORS: dict[Outcome, type[GateClosedError]] = {
     Outcome.CANCELLED: exceptions.RunCancelledError,
     Outcome.SUPERSEDED: exceptions.RunSupersededError,
     Outcome.NO_TESTS: exceptions.NoTestsError,
+    Outcome.INCOMPLETE: exceptions.RunIncompleteError,
     Outcome.WRONG_COMMIT: exceptions.WrongCommitError,
     Outcome.TIMED_OUT: exceptions.WaitTimedOutError,
 }
@@ -198,6 +240,7 @@ _WORDS = {
     Outcome.CANCELLED: "was cancelled",
     Outcome.SUPERSEDED: "was superseded",
     Outcome.NO_TESTS: "ran too few tests",
+    Outcome.INCOMPLETE: "is incomplete",
     Outcome.WRONG_COMMIT: "has tested another commit",
     Outcome.TIMED_OUT: "was not waited for any longer",
 }
@@ -212,8 +255,7 @@ def _is_on_another(run: TestRun, expected: str | None) -> bool:
     tested = (run.commit or "").strip()
     if expected is None or not tested or run.state != TestRunState.ENDED:
         return False
-    short, long = sorted((tested.lower(), expected.strip().lower()), key=len)
-    return short != long and not (len(short) >= _SHORTEST and long.startswith(short))
+    return not is_same_commit(tested, expected)
 
 
 def _outcome(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
@@ -224,29 +266,65 @@ def _outcome(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
         code = f" ({run.error_code})" if run.error_code else ""
         return Outcome.ERROR, f"it has no usable result{code}."
     if run.state == TestRunState.CANCELLED:
-        if run.superseded_by_test_run_id is not None:
+        if run.is_superseded:
             return Outcome.SUPERSEDED, f"run {run.superseded_by_test_run_id} took its place."
         return Outcome.CANCELLED, "somebody, or a concurrency limit, ended it."
     raise ValueError(f"Test run {run.id} is {run.state}: there is nothing to judge yet.")
 
 
 def _outcome_of_ended(run: TestRun, policy: GatePolicy) -> tuple[Outcome, str]:
-    failures, total = failures_of(run, policy), total_of(run)
+    wrong = _inconsistency(run)
+    if wrong is not None:
+        return Outcome.ERROR, f"it ended, but {wrong}."
+    failures = failures_of(run, policy)
     if failures is None:
         return Outcome.ERROR, "it ended, but does not tell how many tests failed."
+    against = [*_against(run, policy, failures)]
+    if not against:
+        return Outcome.PASSED, _passed(run, failures)
+    # To let one of them pass is to say nothing about the others.
+    return min(against, key=lambda each: _STRICTEST_FIRST.index(policy.decide(each[0])))
+
+
+def _inconsistency(run: TestRun) -> str | None:
+    """Say what cannot be true of a run that has ended, by its answer or by its counts."""
+    if run.state != TestRunState.ENDED or run.inconsistency is not None:
+        return run.inconsistency
+    return incredible({name: getattr(run, name) for name in COUNTS}, run.tests)
+
+
+def _against(run: TestRun, policy: GatePolicy, failures: int) -> Iterator[tuple[Outcome, str]]:
+    """Give all that speaks against a run that has ended; what comes first says most."""
+    total, ran, missing, unclear = total_of(run), ran_of(run), missing_from(run), unclear_of(run)
     if failures > 0:
-        return Outcome.FAILED, f"{failures} of {total} failed."
-    wrong = incredible({name: getattr(run, name) for name in COUNTS}, run.tests)
-    if wrong is not None:  # no answer that `get_test_run` has read: it refuses those
-        return Outcome.ERROR, f"it ended, but {wrong}."
-    if total < policy.min_tests:
-        return Outcome.NO_TESTS, f"{total} ran, and at least {policy.min_tests} must."
+        yield Outcome.FAILED, f"{failures} of {total} failed."
+    if ran < policy.min_tests:
+        yield Outcome.NO_TESTS, f"{ran} ran, and at least {policy.min_tests} must."
+    why = [f"{missing} of {total} neither passed, failed nor were skipped"] if missing else []
+    if unclear:
+        words = sorted({test.status[:_LONGEST_WORD] for test in unclear})[:_MOST_WORDS]
+        told = ", ".join(map(repr, words))
+        why.append(f"{len(unclear)} of the tests listed have no known result, but {told}")
+    if why:
+        yield Outcome.INCOMPLETE, f"{', and '.join(why)}."
     flaky = too_flaky(run, policy)
     if flaky is not None:
-        return Outcome.FAILED, f"{flaky} of {total} flaky, at most {policy.max_flaky} may be."
-    snoozed = max(0, (run.failed_count or 0) - failures)
-    aside = f", {snoozed} failed but snoozed" if snoozed else ""
-    return Outcome.PASSED, f"{total - snoozed} of {total}{aside}."
+        yield Outcome.FAILED, f"{flaky} of {total} flaky, at most {policy.max_flaky} may be."
+
+
+def _passed(run: TestRun, failures: int) -> str:
+    """Say how many have passed, and what became of the others."""
+    failed, total = run.failed_count, total_of(run)
+    if failed is None:
+        failed = sum(test.kind == "failed" for test in run.tests)
+    passed = max(0, ran_of(run) - failed) if run.success_count is None else run.success_count
+    others = {
+        "flaky": run.flaky_count,
+        "failed but snoozed": max(0, failed - failures),
+        "skipped": run.skipped_count,
+    }
+    aside = "".join(f", {number} {word}" for word, number in others.items() if number)
+    return f"{min(passed, total)} of {total}{aside}."
 
 
 def _counts(run: TestRun) -> Counts:

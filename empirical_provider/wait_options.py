@@ -6,14 +6,19 @@ a DAG: those do not load the models of the API's answers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from empirical_provider import checks
+from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import GatePolicy
 
-__all__ = ["WaitOptions", "commit_to_expect"]
+__all__ = ["WaitOptions", "commit_to_expect", "is_same_commit"]
+
+_SHORTEST = 7
+"""Characters of an abbreviated hash that tell it from others, as Git has it by default."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)  # what is not needed takes time
@@ -45,7 +50,7 @@ class WaitOptions:
             if value is not None or name != "start_timeout":
                 object.__setattr__(self, name, checks.number(name, value))
         if self.expect_commit is not None:
-            checks.line("expect_commit", self.expect_commit)
+            _checked(self.expect_commit)
 
     def as_arguments(self) -> dict[str, Any]:
         """Return the options the way `wait_for_test_run` takes them."""
@@ -60,11 +65,38 @@ def commit_to_expect(given: object, build: object = None) -> str | None:
         build: The build that is tested: a `Build`, a mapping of its fields, or None.
 
     Raises:
-        InvalidRequestError: It is something else.
+        InvalidRequestError: It is something else, or a hash that is too short.
     """
     if given is None or isinstance(given, bool):
         commit = (
             build.get("commit") if isinstance(build, Mapping) else getattr(build, "commit", None)
         )
-        return commit if given else None
-    return checks.line("expect_commit", given)
+        return _checked(commit) if given and commit is not None else None
+    return _checked(given)
+
+
+def is_same_commit(one: str, other: str) -> bool:
+    """Say whether two texts name one commit: either may be an abbreviated hash.
+
+    Of all else, such as the name of a version, nothing short stands for something longer.
+    """
+    short, long = sorted((one.strip().lower(), other.strip().lower()), key=len)
+    if short == long:
+        return True
+    return len(short) >= _SHORTEST and _is_hash(short) and _is_hash(long) and long.startswith(short)
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]+", text) is not None
+
+
+def _checked(commit: object) -> str:
+    """Require a text that can tell commits apart."""
+    given = checks.line("expect_commit", commit)
+    text = given.strip().lower()
+    if _is_hash(text) and len(text) < _SHORTEST:
+        raise InvalidRequestError(
+            f"expect_commit must be at least {_SHORTEST} characters of a commit's hash, not "
+            f"{checks.named(given)}. Give the full hash, or False to expect no commit."
+        )
+    return given

@@ -41,6 +41,9 @@ LARGEST_BODY = 1 << 20
 _HEADER = "x-webhook-signature"
 _SIGNATURE = re.compile("sha256=([0-9a-fA-F]{64})")
 _SECRET = re.compile("whsec_([A-Za-z0-9_-]+)=*")
+_SHORTEST_KEY = 16
+"""Bytes of a secret that nobody can guess; one with fewer was cut."""
+
 _NOT_THE_END = frozenset({"test_run.queued", "test_run.started", "webhook.test"})
 
 # Guessed: the first key that holds one decides; in other spellings, too, such as testRunId.
@@ -94,7 +97,7 @@ def read_webhook(
 
     Raises:
         WebhookRefusedError: The signature is missing, malformed or wrong; or the body is too large,
-            or no JSON.
+            no JSON, or has a name twice in one object.
         InvalidRequestError: An argument is not valid; the message names it, and never a secret.
     """
     keys = _keys(secrets)
@@ -133,6 +136,11 @@ def _key(name: str, secret: str) -> bytes:
         raise InvalidRequestError(
             f"{name} must be whsec_ and base64url (letters, digits, - and _) after it; the str "
             f"given is none."
+        )
+    if len(key) < _SHORTEST_KEY:
+        raise InvalidRequestError(
+            f"{name} must hold at least {_SHORTEST_KEY} bytes after whsec_, got {len(key)}: a "
+            f"shorter secret can be guessed. Copy the whole secret, as it was shown."
         )
     return key
 
@@ -178,11 +186,24 @@ def _check_signature(signature: bytes, body: bytes, keys: list[bytes]) -> None:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_object)
+    except _TwiceError:
+        what = "a name is in one of its objects twice"
     except (ValueError, RecursionError):
-        pass
+        what = "its body is no JSON"
     # Raised out here, so that no error that holds the body travels along.
-    raise WebhookRefusedError("The webhook is refused: it is genuine, but its body is no JSON.")
+    raise WebhookRefusedError(f"The webhook is refused: it is genuine, but {what}.")
+
+
+class _TwiceError(Exception):
+    """A name is twice in one object: two readers could take it for two different runs."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError
+    return found
 
 
 def _pairs(payload: Any) -> Iterator[tuple[str, Any]]:

@@ -106,7 +106,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
             run_id = self._chosen_run(ti, before)
             expected = self._expected_commit(ti, run_id, before)
             with EmpiricalHook(self.empirical_conn_id).get_conn() as client:
-                run = find_commit(client, client.get_test_run(run_id), expected)
+                run = find_commit(client, client.get_test_run(run_id), expected, retry_for=None)
         page = f" ({run.url})" if run.url else ""
         if not run.state.is_terminal:
             raise AirflowException(
@@ -161,7 +161,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
 
         Verdicts of an earlier time count as well: on the same run they can only ask for more.
         """
-        from empirical_provider.wait_options import commit_to_expect
+        from empirical_provider.wait_options import commit_to_expect, is_same_commit
 
         if self.expect_commit is not True:
             return commit_to_expect(self.expect_commit)
@@ -169,7 +169,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         for task_id, index, _ in before:
             commit = _commit_of(xcom.pull_from(ti, task_id, index, xcom.VERDICT), run_id, task_id)
             shorter, longer = sorted((expected, commit), key=len)
-            if not longer.lower().startswith(shorter.lower()):
+            if shorter and not is_same_commit(shorter, longer):
                 raise InvalidRequestError(
                     f"The tasks directly before this one expect two commits of test run {run_id}, "
                     f"{expected} and {commit}. {_SAY_WHICH}"

@@ -14,8 +14,8 @@ from typing import Any
 
 from empirical_provider.airflow.rendered import refuse_leftovers
 from empirical_provider.airflow.versions import deployment_url
-from empirical_provider.exceptions import InvalidRequestError
-from empirical_provider.trigger_once import TriggerOnce
+from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
+from empirical_provider.trigger_once import TriggerOnce, is_intent
 
 __all__ = ["Memory", "once_for"]
 
@@ -30,7 +30,8 @@ _DAY = 86_400.0
 class Memory:
     """What the tries of a task leave for the next one: in Airflow's task state store (from 3.3).
 
-    Without a store, or with one that fails, nothing is left: a retry then looks its run up.
+    Without a store, or with one that cannot be read, a retry looks its run up. With one nothing is
+    sent that is not saved before: where it holds nothing of this generation, nothing was sent.
 
     Args:
         context: Airflow's context of the task.
@@ -39,37 +40,58 @@ class Memory:
     def __init__(self, context: Any) -> None:
         self._store = context.get("task_state_store")
         self._generation = _generation(context["ti"])
-        self._tried, self.saved = self._load()
+        self.knows = False
+        """Whether what is saved tells all of earlier tries."""
+        self.saved: Mapping[str, Any] | None = None
         """The core's record of the last request to start a run; None: nothing is saved."""
-
-    @property
-    def knows(self) -> bool:
-        """Whether what is saved tells all of earlier tries: they have come as far as saving."""
-        return self._tried == self._generation
+        self.origin = _origin_of(context)
+        """What no other deployment has for this DAG run."""
+        self._load()
 
     def save(self, record: Mapping[str, Any] | None) -> None:
-        """Save the core's record; None says that nothing was started, which is worth knowing."""
+        """Save the core's record; None says that nothing was started, which is worth knowing.
+
+        Raises:
+            EmpiricalError: It could not be saved, and a request to start a run would follow.
+        """
         if self._store is None:
             return
-        kept = {"generation": self._generation, "record": None if record is None else dict(record)}
+        kept = {
+            "generation": self._generation,
+            "origin": self.origin,
+            "record": None if record is None else dict(record),
+        }
         try:
             self._store.set(_NAME, kept)
-        except Exception as error:  # noqa: BLE001  # any of the host's: the gate goes on without
+        except Exception as error:
+            if is_intent(record):
+                refused = EmpiricalError(
+                    f"Airflow's task state store could not note that a test run is about to be "
+                    f"started ({error!r}). No test run was started, as a retry could not tell; "
+                    f"the next try starts it when the store can be written."
+                )
+                refused.may_pass = True
+                raise refused from error
             log.warning("The task state store does not save, which only a retry needs: %r", error)
 
-    def _load(self) -> tuple[int | None, Mapping[str, Any] | None]:
-        """Return the generation that has saved last, and what it has saved."""
+    def _load(self) -> None:
+        """Read what was saved last, by this generation or another one."""
         if self._store is None:
-            return None, None
+            return
         try:
             kept = self._store.get(_NAME)
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:  # noqa: BLE001  # any of the host's: the gate goes on without
             log.warning("The task state store cannot be read; going on without it: %r", error)
-            return None, None
+            return
         match kept:
-            case {"generation": int() as generation, "record": dict() | None as record}:
-                return generation, record
-        return None, None
+            case None:
+                self.knows = True
+            case {"generation": int(), "record": dict() | None as record, **more}:
+                self.knows = True
+                self.saved = record
+                origin = more.get("origin")
+                # A clear may give the DAG run another start; a re-run needs the key from before.
+                self.origin = origin if isinstance(origin, str) else self.origin
 
 
 def once_for(
@@ -97,7 +119,7 @@ def once_for(
     generation = _generation(ti)
     shared = key is not None and generation <= retries
     return TriggerOnce(
-        key=key if shared and key is not None else _own_key(ti),
+        key=key if shared and key is not None else _own_key(ti, memory.origin),
         generation=0 if shared else generation,
         shared=shared,
         saved=memory.saved,
@@ -110,13 +132,23 @@ def _generation(ti: Any) -> int:
     return max(0, ti.max_tries or 0)
 
 
-def _own_key(ti: Any) -> str:
+def _own_key(ti: Any, origin: str) -> str:
     """Return what stays the same in each try of a task instance, and is nobody else's.
 
     Two deployments may run the same DAG for the same date, so the deployment is part of it.
     """
     index = ti.map_index if (ti.map_index or 0) >= 0 else None
-    return json.dumps(["airflow", deployment_url(), ti.dag_id, ti.run_id, ti.task_id, index])
+    return json.dumps(["airflow", origin, ti.dag_id, ti.run_id, ti.task_id, index])
+
+
+def _origin_of(context: Any) -> str:
+    """Return what tells this deployment's DAG run from that of another one, with the same names.
+
+    Where a deployment is found is set by few, and has a default. When it has started the DAG run,
+    to the microsecond, is nobody else's; only a clear of one that has finished changes it.
+    """
+    began = getattr(context.get("dag_run"), "start_date", None)
+    return f"{deployment_url()} {None if began is None else began.timestamp()}"
 
 
 def _is_first(ti: Any, retries: int) -> bool:

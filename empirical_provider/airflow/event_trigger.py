@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from empirical_provider import checks
+from empirical_provider.airflow.triggers import known_part
 from empirical_provider.airflow.versions import BaseEventTrigger, TriggerEvent
 from empirical_provider.end_events import EndFilter
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from empirical_provider.verdict import Verdict
 
 __all__ = ["EmpiricalTestRunEventTrigger"]
+
+_ARGUMENTS = (
+    "environment",
+    "branch",
+    "outcome",
+    "policy",
+    "poll_interval",
+    "empirical_conn_id",
+)
 
 _STORED_WITHIN = 5.0
 """Seconds within which an event is taken to be stored, before 3.3, which says so. A guess; the
@@ -36,13 +46,17 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
     Args:
         environment: Slug of the environment, or a list of them; default: all.
         branch: Branch of the test repository, or a list of them; default: all.
-        outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded`` or ``no_tests``,
-            or a list of them; default: all.
+        outcome: ``passed``, ``failed``, ``error``, ``cancelled``, ``superseded``, ``no_tests`` or
+            ``incomplete``, or a list of them; default: all.
         policy: What the verdicts go by: a `GatePolicy`, or a mapping of its fields; by default only
             passed tests pass.
         poll_interval: Seconds between two looks, varied by up to a tenth; default 30. Of those who
             share their looks, the shortest counts.
         empirical_conn_id: Id of the connection; default ``empirical_default``.
+        stored: Whether the arguments are those that `serialize` has returned; default False. Then
+            arguments and outcomes of the policy that this version does not know are ignored: a
+            triggerer may be older than the DAG processor.
+        **newer: Such arguments; without ``stored`` they are rejected.
 
     Raises:
         InvalidRequestError: An argument is not valid; the message names it.
@@ -57,8 +71,14 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
         policy: GatePolicy | Mapping[str, Any] | None = None,
         poll_interval: float = 30.0,
         empirical_conn_id: str = "empirical_default",
+        stored: bool = False,
+        **newer: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
+        if not stored:
+            checks.known_keys(type(self).__name__, newer, _ARGUMENTS)
+        elif isinstance(policy, Mapping):
+            policy = known_part(policy)
         checks.text("empirical_conn_id", empirical_conn_id)
         checks.number("poll_interval", poll_interval)
         self._wanted = EndFilter(
@@ -75,6 +95,7 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
                 **self._wanted.as_dict(),
                 "poll_interval": self.poll_interval,
                 "empirical_conn_id": self.empirical_conn_id,
+                "stored": True,
             },
         )
 
@@ -87,7 +108,7 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
         """Return the poll of the connection; Airflow makes one for all who share it."""
         from empirical_provider.airflow.watching import Poll
 
-        return Poll(kwargs["empirical_conn_id"])
+        return Poll(kwargs.get("empirical_conn_id", "empirical_default"))
 
     async def filter_shared_stream(
         self, shared_stream: AsyncIterator[Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from empirical_provider.exceptions import (
@@ -14,7 +15,7 @@ from empirical_provider.exceptions import (
 if TYPE_CHECKING:
     from empirical_provider.verdict import Verdict
 
-__all__ = ["event_of_error", "event_of_verdict", "verdict_of"]
+__all__ = ["event_of_error", "event_of_verdict", "masked", "verdict_of"]
 
 _KINDS: dict[str, type[EmpiricalError]] = {
     "authentication": AuthenticationError,
@@ -23,6 +24,9 @@ _KINDS: dict[str, type[EmpiricalError]] = {
     "other": EmpiricalError,
 }
 """Errors that end a wait, by the word that an event has for them."""
+
+_FREE_TEXTS = ("summary", "failed_tests", "error_code", "branch", "environment")
+"""What in a verdict may repeat what the request said."""
 
 
 def event_of_verdict(verdict: Verdict) -> dict[str, Any]:
@@ -34,6 +38,25 @@ def event_of_error(error: EmpiricalError) -> dict[str, Any]:
     """Return the event that says why there can be no verdict."""
     kind = next(kind for kind, known in _KINDS.items() if isinstance(error, known))
     return {"status": "error", "kind": kind, "message": str(error)}
+
+
+def masked(event: Any, secrets: Collection[str]) -> Any:
+    """Return an event with the values of overrides masked, which the triggerer does not know."""
+    match event:
+        case {"verdict": dict() as data} if secrets:
+            texts = {name: _masked(data[name], secrets) for name in _FREE_TEXTS if name in data}
+            return {**event, "verdict": {**data, **texts}}
+        case {"message": str() as message} if secrets:
+            return {**event, "message": _masked(message, secrets)}
+    return event
+
+
+def _masked(value: Any, secrets: Collection[str]) -> Any:
+    from empirical_provider.redaction import Mask
+
+    if isinstance(value, str):
+        return Mask(secrets, up_to=len(value))(value)
+    return [_masked(each, secrets) for each in value] if isinstance(value, list) else value
 
 
 def verdict_of(event: Any) -> Verdict:

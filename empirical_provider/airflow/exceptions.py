@@ -4,6 +4,7 @@
 AirflowException
 ├── AirflowFailException                  no retry is burned
 │   ├── EmpiricalTestsFailedError         tests failed
+│   ├── EmpiricalRunIncompleteError       tests are missing from the result
 │   ├── EmpiricalWrongCommitError         another commit was tested than was released
 │   └── EmpiricalGateClosedError          the tests passed, and the policy closes the gate then
 ├── EmpiricalTestsFailedRetryError        tests failed, and a retry is to re-run them
@@ -36,6 +37,7 @@ __all__ = [
     "EmpiricalNoTestsError",
     "EmpiricalRunCancelledError",
     "EmpiricalRunErroredError",
+    "EmpiricalRunIncompleteError",
     "EmpiricalRunSupersededError",
     "EmpiricalTaskKilledError",
     "EmpiricalTestsFailedError",
@@ -103,6 +105,14 @@ class EmpiricalNoTestsError(core.NoTestsError, AirflowException):
     """
 
 
+class EmpiricalRunIncompleteError(core.RunIncompleteError, AirflowFailException):
+    """Tests are missing from the result.
+
+    * Retry: none is burned: it would find the same run.
+    * Remedy: that of `RunIncompleteError`. Clear the task to start a new run.
+    """
+
+
 class EmpiricalWrongCommitError(core.WrongCommitError, AirflowFailException):
     """Another commit was tested than was released.
 
@@ -135,6 +145,7 @@ _CLASSES: dict[Outcome, type[core.GateClosedError]] = {
     Outcome.CANCELLED: EmpiricalRunCancelledError,
     Outcome.SUPERSEDED: EmpiricalRunSupersededError,
     Outcome.NO_TESTS: EmpiricalNoTestsError,
+    Outcome.INCOMPLETE: EmpiricalRunIncompleteError,
     Outcome.WRONG_COMMIT: EmpiricalWrongCommitError,
     Outcome.TIMED_OUT: EmpiricalWaitTimedOutError,
 }

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 from empirical_provider.airflow import rendered
 from empirical_provider.airflow.provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from empirical_provider.airflow.versions import BaseHook, find, in_async
-from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
+from empirical_provider.exceptions import (
+    AuthenticationError,
+    EmpiricalError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
 __all__ = ["EmpiricalHook"]
+
+REJECTIONS = (AuthenticationError, NotFoundError)
+"""How the service rejects a key that was rotated: the connection may hold the new one by now."""
 
 
 class EmpiricalHook(BaseHook):
@@ -38,6 +46,8 @@ class EmpiricalHook(BaseHook):
         super().__init__(**kwargs)
         self.empirical_conn_id = empirical_conn_id
         self._found: dict[str, Any] | None = None
+        self.secrets: tuple[str, ...] = ()
+        """What the clients of `get_conn` mask in all that they read."""
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -62,14 +72,15 @@ class EmpiricalHook(BaseHook):
 
         Args:
             **changes: Settings of the client that differ from the connection's: timeout,
-                retry_for, project_id, project_slug.
+                retry_for, project_id, project_slug, secrets.
 
         Raises:
             InvalidRequestError: The connection is incomplete or has an unknown extra.
         """
         from empirical_provider.client import EmpiricalClient
 
-        return EmpiricalClient(**{**_for_client(self._settings()), **_changes(changes)})
+        given = {"secrets": self.secrets, **_changes(changes)}
+        return EmpiricalClient(**{**_for_client(self._settings()), **given})
 
     async def aget_settings(self) -> dict[str, Any]:
         """Return the settings of a client for the connection; they hold the API key.
@@ -91,6 +102,19 @@ class EmpiricalHook(BaseHook):
         from empirical_provider.client import AsyncEmpiricalClient
 
         return AsyncEmpiricalClient(**{**await self.aget_settings(), **_changes(changes)})
+
+    def changed(self) -> EmpiricalHook | None:
+        """Read the connection again; return a hook for it if it has changed, otherwise None.
+
+        Raises:
+            InvalidRequestError: The connection is incomplete or has an unknown extra.
+        """
+        again = EmpiricalHook(self.empirical_conn_id)
+        return None if again._settings() == self._settings() else again
+
+    async def achanged(self) -> EmpiricalHook | None:
+        """Do what `changed` does, in a coroutine."""
+        return await in_async(self.changed)
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the environments, which starts nothing, and say whether that worked."""
@@ -172,7 +196,6 @@ def _changes(changes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _base_url(connection: Any) -> str:
     """Read Host, a whole URL or (as in connection URIs) a bare host name."""
-    host: str = connection.host or ""
-    if host and "://" not in host:
-        host = f"{connection.schema or 'https'}://{host}"
-    return f"{host}:{connection.port}" if host and connection.port else host
+    from empirical_provider.addresses import address_of
+
+    return address_of(connection.host or "", scheme=connection.schema, port=connection.port)

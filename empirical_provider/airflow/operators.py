@@ -95,16 +95,17 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             templated; default True: that of the build, if it names one. False: any.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
             everything but passed tests closes the gate.
-        cancel_on_kill: Whether to cancel the run when somebody ends the task, but for a deferred
-            one before Airflow 3.3, which tells nobody; default: yes, unless the task has a
-            ``key``, as others may wait for the run, too.
+        cancel_on_kill: Whether to cancel the run when a user ends the task, but for a deferred one
+            before Airflow 3.3, which tells nobody; default: yes, unless the task has a ``key``, as
+            others may wait for the run, too. A worker that is shut down is no user.
         cancel_on_timeout: Whether to cancel the run when we stop waiting for it; default False.
         durable: Whether a retry goes on with the run of the try before; default True. If not,
             every try starts a run, and a lost answer fails the task for good.
         key: What the run is for, such as a release id; templated. Tasks with the same key share
             one run: who comes later goes on with it, for a day. Default: the task has its own.
         key_in_environment: Whether the key travels in the environment of the tests, too, as
-            ``EMPIRICAL_TRIGGER_KEY``: run lists are known to show that; default False.
+            ``EMPIRICAL_TRIGGER_KEY``: run lists are known to show that. Default: wherever there is
+            a key, so with ``durable``. False: a run that has to be found may not be.
         on_retry_after_red: What a retry makes of failed tests: ``fail`` (the default) burns none,
             ``rerun_failed`` re-runs the tests that failed, ``rerun_all`` all of them. So does a
             clear then, from Airflow 3.3 on and without a ``key``; else it tests afresh.
@@ -173,7 +174,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         cancel_on_timeout: bool = False,
         durable: bool = True,
         key: str | None = None,
-        key_in_environment: bool = False,
+        key_in_environment: bool | None = None,
         on_retry_after_red: str = "fail",
         report_path: Destination | None = None,
         **kwargs: Any,
@@ -209,7 +210,9 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         self.cancel_on_timeout = cancel_on_timeout
         self.durable = checks.flag("durable", durable)
         self.key = key
-        self.key_in_environment = checks.flag("key_in_environment", key_in_environment)
+        if key_in_environment is not None:
+            checks.flag("key_in_environment", key_in_environment)
+        self.key_in_environment = key_in_environment
         self.on_retry_after_red = checks.one_of("on_retry_after_red", on_retry_after_red, AFTER_RED)
         self.report_path = report_path
         self._given = given_fields(self)
@@ -221,7 +224,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
     def _refuse_what_needs_durable(self) -> None:
         given = {
             "key": self.key is not None,
-            "key_in_environment": self.key_in_environment,
+            "key_in_environment": self.key_in_environment is True,
             "on_retry_after_red": self.on_retry_after_red != "fail",
         }
         for name in (name for name, is_given in given.items() if is_given):
@@ -255,7 +258,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         from empirical_provider.airflow.requesting import request_of
         from empirical_provider.trigger import trigger_test_run
 
-        ti = context["ti"]
+        ti = self._ti = context["ti"]
 
         def on_started(run: TestRun) -> None:
             self._run_id = run.id
@@ -284,12 +287,22 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             memory,
             key=self.key,
             retries=self.retries or 0,
-            key_in_environment=self.key_in_environment,
+            key_in_environment=self.key_in_environment is not False,
             grace=self.visibility_grace,
             after_red=self.on_retry_after_red,
             policy=self.policy,
         )
         return {"key": once, "save": memory.save}
+
+    def _secrets(self) -> tuple[str, ...]:
+        from empirical_provider.redaction import unsaid
+
+        overrides: Any = self.environment_variables_overrides
+        if not overrides:
+            return ()
+        if not isinstance(overrides, HiddenValues):
+            overrides = HiddenValues(overrides)
+        return unsaid(overrides.secrets(), {name: getattr(self, name) for name in REQUEST_FIELDS})
 
     def _awaited(self, context: Any) -> int:
         run_id: int = self._run_id or xcom.pull(context["ti"], xcom.TEST_RUN_ID)

@@ -1,7 +1,7 @@
 """The trigger: the wait of a deferred task, in Airflow's triggerer. That of assets is another one.
 
 Paths and arguments of both are stored in users' databases: they are public for ever. A new argument
-needs a default.
+needs a default, and one of a newer version is ignored: a triggerer may be older than its workers.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.events import event_of_error, event_of_verdict
-from empirical_provider.airflow.hooks import EmpiricalHook
+from empirical_provider.airflow.hooks import REJECTIONS, EmpiricalHook
 from empirical_provider.airflow.versions import (
     BaseTrigger,
     TriggerEvent,
     in_async,
     is_deferred,
+    on_kill_timeout,
     read_xcom,
 )
-from empirical_provider.exceptions import AuthenticationError, EmpiricalError
+from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger
@@ -32,8 +33,19 @@ __all__ = ["EmpiricalTestRunEventTrigger", "EmpiricalTestRunTrigger"]
 
 log = logging.getLogger(__name__)
 
-_CANCEL_WITHIN = 3.0
-"""Seconds for the one cancel call, the connection's look-up included."""
+T = TypeVar("T")
+
+_KILL_SHARE = 0.9
+"""The part of Airflow's limit for `on_kill` that is used: our own warning comes before its."""
+
+_CANCEL_TIMEOUT = 4.0
+"""Seconds to connect, and then to respond, for each of two attempts to cancel a run."""
+
+_BETWEEN_ATTEMPTS = 1.0
+"""Seconds between the two attempts."""
+
+_warm = False
+"""Whether this triggerer has asked Airflow what `on_kill` asks it: the first time is slow."""
 
 
 def __getattr__(name: str) -> Any:
@@ -65,6 +77,8 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         cancel_on_kill: Whether to cancel the run when a person ends the deferred task (marks it or
             its DAG run, or clears it), which Airflow tells a trigger from 3.3 on; default True.
         expect_commit: The commit that must have been tested; default: any.
+        **newer: Arguments that a newer version of this package has stored; they are ignored, and
+            so are outcomes in the policy that this version does not know.
     """
 
     def __init__(
@@ -80,6 +94,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         first_poll_at: float = 0.0,
         cancel_on_kill: bool = True,
         expect_commit: str | None = None,
+        **newer: Any,  # noqa: ARG002  # named in the reference
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
         self.test_run_id = test_run_id
@@ -88,7 +103,7 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         self.deadline = deadline
         self.start_deadline = start_deadline
         self.poll_interval = poll_interval
-        self.policy = policy
+        self.policy = None if policy is None else known_part(policy)
         self.first_poll_at = first_poll_at
         self.cancel_on_kill = cancel_on_kill
         self.expect_commit = expect_commit
@@ -118,23 +133,44 @@ class EmpiricalTestRunTrigger(BaseTrigger):
         The client is closed on every way out. A cancellation gets through and leaves the run as it
         is: it may be only the triggerer that is going down.
         """
-        await asyncio.sleep(max(0.0, self.first_poll_at - time.time()))
-        yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
+        warm_up = asyncio.ensure_future(self._warm_up())
+        try:
+            await asyncio.sleep(max(0.0, self.first_poll_at - time.time()))
+            yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
+        finally:
+            warm_up.cancel()
+
+    async def _warm_up(self) -> None:
+        """Ask Airflow once, without need, what `on_kill` will ask it.
+
+        The first question builds Airflow's API in the triggerer, which takes 6 s of CPU and more on
+        a machine with work to do: too long for a task that a user has just ended.
+        """
+        global _warm  # noqa: PLW0603  # it is the process that is warm
+        needless = not self.cancel_on_kill or self.task_instance is None
+        if _warm or needless or not hasattr(BaseTrigger, "on_kill"):  # it is there from 3.3 on
+            return
+        _warm = True
+        try:
+            await self._waits_elsewhere()
+        except BaseException as error:
+            _warm = False
+            if not isinstance(error, Exception):
+                raise
+            log.debug("Airflow could not be asked for the state of the task yet: %r", error)
 
     async def _wait(self) -> dict[str, Any]:
-        refused: tuple[dict[str, Any], AuthenticationError] | None = None
-        while True:
-            try:
-                settings = await self._hook.aget_settings()
-                if refused is not None and refused[0] == settings:
-                    return event_of_error(refused[1])
-                return event_of_verdict(await self._verdict(settings))
-            except AuthenticationError as error:
-                refused = settings, error
-                # The key may have been replaced meanwhile: the connection is read anew.
-                self._hook = EmpiricalHook(self.empirical_conn_id)
-            except EmpiricalError as error:
-                return event_of_error(error)
+        try:
+            while True:
+                try:
+                    return event_of_verdict(await self._verdict(await self._hook.aget_settings()))
+                except REJECTIONS:
+                    changed = await self._hook.achanged()
+                    if changed is None:
+                        raise
+                    self._hook = changed
+        except EmpiricalError as error:
+            return event_of_error(error)
 
     async def _verdict(self, settings: dict[str, Any]) -> Verdict:
         """Wait together with all triggers of this triggerer that use the same settings."""
@@ -155,48 +191,87 @@ class EmpiricalTestRunTrigger(BaseTrigger):
             )
 
     async def on_kill(self) -> None:
-        """Cancel the run if a person has ended the task. One call, within 3 s.
+        """Cancel the run if a user has ended the task, within most of the time that Airflow gives.
 
         Airflow calls this, too, when another triggerer has taken the trigger over because this one
         has seemed dead for a while: then the task is still deferred, and its run is left alone.
         """
-        if not self.cancel_on_kill or await self._was_taken_over():
+        if not self.cancel_on_kill:
             return
+        limit = _KILL_SHARE * on_kill_timeout()
         try:
-            async with (
-                asyncio.timeout(_CANCEL_WITHIN),
-                await self._hook.aget_conn(timeout=_CANCEL_WITHIN, retry_for=0) as client,
-            ):
-                await client.cancel_test_run(
-                    self.test_run_id, reason="The Airflow task that waited for it was ended."
-                )
-        except (EmpiricalError, TimeoutError) as error:
+            async with asyncio.timeout(limit):
+                if await self._is_still_awaited():
+                    return
+                await self._cancel()
+        except TimeoutError:
+            log.warning(
+                "Test run %s could not be cancelled within %.0f s. Cancel it on its page, or by "
+                "empirical-provider cancel.",
+                self.test_run_id,
+                limit,
+            )
+
+    async def _cancel(self) -> None:
+        try:
+            await _with_second_attempt(self._ask_to_cancel)
+        except AlreadyFinishedError:
+            log.info("Test run %s has finished already.", self.test_run_id)
+        except EmpiricalError as error:
             log.warning("Test run %s could not be cancelled: %s", self.test_run_id, error)
         else:
             log.info("Test run %s is being cancelled: the task was ended.", self.test_run_id)
 
-    async def _was_taken_over(self) -> bool:
-        """Say whether the task waits on elsewhere; where that cannot be told, it may.
+    async def _ask_to_cancel(self) -> None:
+        async with await self._hook.aget_conn(timeout=_CANCEL_TIMEOUT, retry_for=0) as client:
+            await client.cancel_test_run(
+                self.test_run_id, reason="The Airflow task that waited for it was ended."
+            )
 
-        A task that was cleared can be deferred again by now; it waits for another run then.
-        """
-        ti = self.task_instance
-        if ti is None:
+    async def _is_still_awaited(self) -> bool:
+        """Return whether the task waits for the run elsewhere; where that is unknown, it may."""
+        if self.task_instance is None:
             return False
-
-        def waits_for_this_run() -> bool:
-            return is_deferred(ti) and read_xcom(ti, xcom.TEST_RUN_ID) == self.test_run_id
-
         try:
-            async with asyncio.timeout(_CANCEL_WITHIN):
-                waits_on = await in_async(waits_for_this_run)
+            waits_elsewhere = await _with_second_attempt(self._waits_elsewhere)
         except Exception as error:  # noqa: BLE001  # whatever it is, no run is lost by it
             log.warning(
-                "Test run %s is not cancelled: whether its task was ended is not known: %r",
+                "Test run %s is not cancelled: whether its task was ended is unknown: %r",
                 self.test_run_id,
                 error,
             )
             return True
-        if waits_on:
+        if waits_elsewhere:
             log.info("Another triggerer waits for test run %s now.", self.test_run_id)
-        return waits_on
+        return waits_elsewhere
+
+    async def _waits_elsewhere(self) -> bool:
+        """Ask Airflow whether the task is deferred, and for this run.
+
+        A task that was cleared can be deferred again by now; it waits for another run then.
+        """
+        ti = self.task_instance
+
+        def ask() -> bool:
+            return is_deferred(ti) and read_xcom(ti, xcom.TEST_RUN_ID) == self.test_run_id
+
+        return await in_async(ask)
+
+
+async def _with_second_attempt(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what the attempt returns, the second one if the first fails and a retry may help."""
+    try:
+        return await attempt()
+    except Exception as error:
+        if isinstance(error, EmpiricalError) and not error.may_pass:
+            raise
+    await asyncio.sleep(_BETWEEN_ATTEMPTS)
+    return await attempt()
+
+
+def known_part(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what this version knows of a policy that another one may have stored."""
+    from empirical_provider.policy import GatePolicy
+
+    known = GatePolicy().as_dict()
+    return {name: value for name, value in policy.items() if name in known}

@@ -28,13 +28,16 @@ __all__ = [
     "BaseSensorOperator",
     "BaseTrigger",
     "TriggerEvent",
+    "continues_after_on_kill",
     "default_deferrable",
     "deployment_url",
     "final",
     "find",
     "in_async",
     "is_deferred",
+    "is_meant_to_run",
     "mask_secret",
+    "on_kill_timeout",
     "read_xcom",
     "started_at",
     "states_of",
@@ -179,6 +182,11 @@ def timeout_spans_deferral() -> bool:
     return bool(find("airflow:__version__").startswith("2."))
 
 
+def continues_after_on_kill() -> bool:
+    """Return whether Airflow continues a task after its `on_kill`; before 3.0 it raises instead."""
+    return not find("airflow:__version__").startswith("2.")
+
+
 def task_url(ti: Any) -> str | None:
     """Return the page of a task instance in Airflow's UI, if that can be told."""
     url: str | None = getattr(ti, "log_url", None)
@@ -197,6 +205,33 @@ def is_deferred(ti: Any) -> bool:
         dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index
     )
     return "deferred" in states.get(ti.run_id, {}).values()
+
+
+def on_kill_timeout() -> float:
+    """Return the seconds that Airflow gives the `on_kill` of a trigger. Airflow 3.3 or newer."""
+    configured = find("airflow.configuration:conf").getfloat
+    return float(configured("triggerer", "on_kill_timeout", fallback=30.0))
+
+
+_MEANT_TO_RUN = {
+    "scheduled",
+    "queued",
+    "running",
+    "deferred",
+    "up_for_retry",
+    "up_for_reschedule",
+}
+
+
+def is_meant_to_run(ti: Any) -> bool:
+    """Ask, from a worker, whether a task instance is still to be run, by this process or a retry.
+
+    It is not once a user has marked it, cleared it (then it is "restarting") or failed its DAG run.
+
+    Raises:
+        Exception: Airflow could not be asked, or does not know the task instance.
+    """
+    return states_of(ti, ti.task_id, ti.map_index)[ti.map_index] in _MEANT_TO_RUN
 
 
 def states_of(ti: Any, task_id: str, map_index: int | None = None) -> dict[int, str | None]:

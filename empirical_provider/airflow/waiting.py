@@ -8,6 +8,7 @@ first look to the end from outside, the parts share the task's state: so they st
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.rendered import refuse_nothing
 from empirical_provider.airflow.versions import (
+    continues_after_on_kill,
     default_deferrable,
     final,
+    is_meant_to_run,
     started_at,
     timeout_spans_deferral,
 )
@@ -35,7 +38,10 @@ __all__ = ["WaitsForTestRun"]
 log = logging.getLogger(__name__)
 
 _CANCEL_TIMEOUT = 1.3
-"""Seconds to connect, and then to answer, for a cancel: Airflow kills a task 5 s after SIGTERM."""
+"""Seconds to connect, and then to respond, for a cancel: Airflow kills a task 5 s after SIGTERM."""
+
+_KILL_LIMIT = 4.0
+"""Seconds to ask Airflow whether a user has ended the task, and to cancel the run if so."""
 
 _SLICE = 0.2
 """Seconds after which a sleeping task looks whether it has been ended."""
@@ -66,10 +72,13 @@ class WaitsForTestRun:
     backstop: ClassVar[float] = 60.0
     """Seconds after the deadline at which Airflow itself ends a deferral whose trigger does not."""
 
-    # What `on_kill` needs stands here before it can be called: it must ask Airflow for nothing.
+    # What `on_kill` needs is here before it can be called: the connection is not looked up there.
     _hook: EmpiricalHook | None = None
     _run_id: int | None = None
+    _ti: Any = None
     _killed: bool = False
+    _ending: threading.Thread | None = None
+    _asked_to_stop: bool = False
 
     def _awaited(self, context: Any) -> int:
         """Return the id of the run that the task waits for, also after a deferral."""
@@ -90,7 +99,12 @@ class WaitsForTestRun:
             from empirical_provider.airflow.hooks import EmpiricalHook
 
             self._hook = EmpiricalHook(self.empirical_conn_id)
+        self._hook.secrets = self._secrets()
         return self._hook
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return the values of the task's overrides, which nothing that it reads may show."""
+        return ()
 
     def _instead_of_sleeping(self, context: Any) -> Callable[[float], Any]:
         """Return what is done between two looks."""
@@ -109,25 +123,34 @@ class WaitsForTestRun:
         self, context: Any, sleep: Callable[[float], Any], *, elapsed: float = 0.0
     ) -> Verdict:
         """Wait for the run; ``elapsed`` are the seconds that are gone at least."""
+        from empirical_provider.airflow.hooks import REJECTIONS
         from empirical_provider.airflow.versions import AirflowTaskTimeout
         from empirical_provider.wait import wait_for_test_run
 
-        self._run_id = run_id = self._awaited(context)
-        with final(), self._connection().get_conn() as client:
-            try:
-                return wait_for_test_run(
-                    client,
-                    run_id,
-                    policy=self.policy,
-                    poll_interval=self._interval(),
-                    timeout=self._time_out(),
-                    start_timeout=self.start_timeout,
-                    expect_commit=self._expected_commit(),
-                    elapsed=max(elapsed, time.time() - started_at(context)),
-                    sleep=sleep,
-                )
-            except AirflowTaskTimeout:
-                return self._unknown(context, "execution_timeout is up.")
+        run_id = self._awaited(context)
+        self._ti, self._run_id = context["ti"], run_id
+        with final():
+            while True:
+                try:
+                    with self._connection().get_conn() as client:
+                        return wait_for_test_run(
+                            client,
+                            run_id,
+                            policy=self.policy,
+                            poll_interval=self._interval(),
+                            timeout=self._time_out(),
+                            start_timeout=self.start_timeout,
+                            expect_commit=self._expected_commit(),
+                            elapsed=max(elapsed, time.time() - started_at(context)),
+                            sleep=sleep,
+                        )
+                except AirflowTaskTimeout:
+                    return self._unknown(context, "execution_timeout is up.")
+                except REJECTIONS:
+                    changed = self._connection().changed()
+                    if changed is None:
+                        raise
+                    self._hook = changed
 
     def _time_out(self) -> float:
         """Return the seconds from the task's start to the deadline.
@@ -189,23 +212,29 @@ class WaitsForTestRun:
     def execute_complete(self, context: Any, event: Any = None) -> int:
         """Go on with what the trigger has found; return the run's id.
 
+        An event that is not understood, such as one of another version, leads to a wait by the task
+        itself.
+
         Raises:
             AirflowFailException: The tests failed; or there can be no verdict.
             GateClosedError: The gate stays closed for another reason.
             AirflowSkipException: The policy skips the task.
         """
-        from empirical_provider.airflow.events import verdict_of
+        from empirical_provider.airflow.events import masked, verdict_of
 
+        verdict = None
         with final():
             try:
-                verdict = verdict_of(event)
+                verdict = verdict_of(masked(event, self._secrets()))
             except ValueError as error:
                 if isinstance(error, EmpiricalError):
                     raise
-                raise EmpiricalError(
-                    f"{self._named(context)}: the trigger's event is not understood: {error}."
-                ) from error
-        return self._conclude(context, verdict).run_id
+                log.warning(
+                    "%s: the trigger's event is not understood: %s. The task polls the run itself.",
+                    self._named(context),
+                    error,
+                )
+        return self._conclude(context, verdict or self._wait(context, self._sleep)).run_id
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
@@ -286,17 +315,34 @@ class WaitsForTestRun:
     # The end from outside
 
     def on_kill(self) -> None:
-        """Cancel the run, if that was asked for: somebody has ended the task. One call, under 3 s.
+        """Cancel the run, if that was asked for and a user has ended the task. It takes under 5 s.
 
-        Airflow 3 calls this on SIGTERM and goes on with `execute`, which stops at its next pause.
+        Airflow calls this on SIGTERM, which the process of a drained pod gets, too: so Airflow is
+        asked whether the task is still meant to run. In a thread, as this is a signal handler: the
+        code that it interrupts may hold locks that questions to Airflow need. Airflow 3 continues
+        with `execute` afterwards, which waits for the thread at its next pause.
         """
         self._killed = True
-        if self.cancel_on_kill:
-            self._cancel("The Airflow task that waited for it was ended.")
+        if self.cancel_on_kill and self._run_id is not None and self._ending is None:
+            self._ending = threading.Thread(target=self._cancel_unless_meant_to_run, daemon=True)
+            self._ending.start()
+        if self._ending is not None and not continues_after_on_kill():
+            self._ending.join(_KILL_LIMIT)
 
-    def _cancel(self, reason: str) -> None:
+    def _cancel_unless_meant_to_run(self) -> None:
+        try:
+            leave, why = is_meant_to_run(self._ti), "Airflow still means the task to run"
+        except Exception as error:  # noqa: BLE001  # whatever it is, no run is lost by it
+            leave, why = True, f"whether a user has ended the task is unknown: {error!r}"
+        if leave:
+            log.warning("Test run %s is not cancelled: %s.", self._run_id, why)
+        else:
+            self._asked_to_stop = self._cancel("The Airflow task that waited for it was ended.")
+
+    def _cancel(self, reason: str) -> bool:
+        """Ask the service to cancel the run; return whether it will."""
         if self._run_id is None:
-            return
+            return False
         try:
             with self._connection().get_conn(timeout=_CANCEL_TIMEOUT, retry_for=0) as client:
                 client.cancel_test_run(self._run_id, reason=reason)
@@ -306,12 +352,16 @@ class WaitsForTestRun:
             log.warning("Test run %s could not be cancelled: %s", self._run_id, error)
         else:
             log.info("Test run %s is being cancelled: %s", self._run_id, reason)
+            return True
+        return False
 
     def _stop_if_killed(self) -> None:
         if self._killed:
             from empirical_provider.airflow.exceptions import EmpiricalTaskKilledError
 
-            left = "it was asked to stop" if self.cancel_on_kill else "it goes on"
+            if self._ending is not None:
+                self._ending.join(_KILL_LIMIT)
+            left = "it was asked to stop" if self._asked_to_stop else "it goes on"
             raise EmpiricalTaskKilledError(
                 f"Empirical test run {self._run_id}: the task that waited was ended; {left}.",
                 run_id=self._run_id,

@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     NETWORK = 9, "network: the service cannot be reached, fails, or makes no sense"
     NO_REPORT = 10, "no report: the gate is open, but the report that was asked for is not there"
     WRONG_COMMIT = 11, "wrong commit: another one was tested than the one expected"
+    INCOMPLETE = 12, "incomplete: tests are missing from the result"
     LEFT = 130, "interrupted: the run, if there is one, was left as it is"
 
 
@@ -47,6 +48,7 @@ _OF_OUTCOME = {
     Outcome.CANCELLED: ExitCode.CANCELLED,
     Outcome.SUPERSEDED: ExitCode.CANCELLED,
     Outcome.NO_TESTS: ExitCode.NO_TESTS,
+    Outcome.INCOMPLETE: ExitCode.INCOMPLETE,
     Outcome.WRONG_COMMIT: ExitCode.WRONG_COMMIT,
     Outcome.TIMED_OUT: ExitCode.TIMED_OUT,
 }

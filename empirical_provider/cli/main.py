@@ -52,7 +52,11 @@ _JUNIT = click.option(
 _DETACH = click.option("--detach", is_flag=True, help="Never cancel the run, also not on Ctrl-C.")
 _KEY = options(
     click.option("--key", help="What the run is for, such as a release id: one run for all."),
-    click.option("--key-in-environment", is_flag=True, help="Let the key travel with the tests."),
+    click.option(
+        "--key-in-environment/--no-key-in-environment",
+        default=None,
+        help="Whether the key travels with the tests, too; by default it does.",
+    ),
 )
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import cast
 
-from .behaviour import BEHAVIORS, LIMITS, Behaviour, Changes
+from .behaviour import BEHAVIORS, LIMITS, SHAPES, Behaviour, Changes
 from .echo import ECHOES
 from .server import Emulator
 from .settings import ADVANCES, DEFAULT_ENVIRONMENTS
@@ -114,6 +114,11 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
         "--concurrency-behavior",
         choices=BEHAVIORS,
         help=f"what a new run does there (default: {usual.concurrency_behavior})",
+    )
+    parser.add_argument(
+        "--detail-shape",
+        choices=SHAPES,
+        help=f"where the detail has the run (default: {usual.detail_shape})",
     )
 
 

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from . import bodies, views
 from .errors import FieldError, RefusedError, UnknownRunError
 from .queries import CaseQuery, Query, whole_number
+from .runs import Run
 from .state import State
 
 __all__ = ["ENDPOINTS", "api_routes"]
@@ -47,7 +48,7 @@ class _Api:
     async def trigger(self, request: Request) -> Response:
         body = bodies.parse(await request.body())
         bodies.check_trigger(body)
-        return JSONResponse(views.trigger_answer(self._state.trigger(body), self._settings))
+        return self._started(self._state.trigger(body))
 
     async def list_test_runs(self, request: Request) -> Response:
         query = Query.read(request.query_params)
@@ -57,14 +58,17 @@ class _Api:
 
     async def get_test_run(self, request: Request) -> Response:
         run = self._state.read(_run_id(request))
-        echo = self._state.behaviour.echo_in_detail
-        return JSONResponse(views.detail_answer(run, self._settings, echo))
+        behaviour = self._state.behaviour
+        echo, shape = behaviour.echo_in_detail, behaviour.detail_shape
+        return JSONResponse(views.detail_answer(run, self._settings, echo, shape))
 
     async def rerun_test_run(self, request: Request) -> Response:
         body = bodies.parse(await request.body())
         bodies.RERUN("", body)
-        run = self._state.rerun(_run_id(request), body)
-        return JSONResponse(views.trigger_answer(run, self._settings))
+        return self._started(self._state.rerun(_run_id(request), body))
+
+    def _started(self, run: Run) -> Response:
+        return JSONResponse(views.trigger_answer(run, self._settings), run.plan.status)
 
     async def cancel_test_run(self, request: Request) -> Response:
         body = bodies.parse(await request.body())

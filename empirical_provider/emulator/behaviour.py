@@ -8,10 +8,11 @@ from .bodies import integer, number, record, text
 from .echo import ECHO_IN_DETAIL, ECHO_IN_LIST, ECHOES
 from .errors import FieldError
 
-__all__ = ["BEHAVIORS", "LIMITS", "Behaviour", "Changes"]
+__all__ = ["BEHAVIORS", "LIMITS", "SHAPES", "Behaviour", "Changes"]
 
 LIMITS = ("none", "project", "environment", "branch_environment")
 BEHAVIORS = ("cancel_previous", "queue_new")
+SHAPES = ("testRun", "test_run", "flat", "bare")
 _DAY = 86_400
 _MOST_READS = 1_000_000
 
@@ -26,6 +27,7 @@ class Changes(TypedDict, total=False):
     clock_skew: float
     concurrency_limit: str
     concurrency_behavior: str
+    detail_shape: str
     disabled_environments: Collection[str]
 
 
@@ -45,6 +47,9 @@ class Behaviour:
             default) for no limit.
         concurrency_behavior: What a new run does to the others there: ``cancel_previous`` (the
             default), or ``queue_new`` to wait.
+        detail_shape: Where the detail has the run: in ``data.test_run.testRun`` (``testRun``, the
+            default); in ``data.test_run.test_run``, with all names in snake_case (``test_run``); in
+            ``data.test_run`` (``flat``); or in ``data`` (``bare``).
         disabled_environments: Slugs of those that are listed as disabled, and take no new runs;
             default: none.
     """
@@ -56,6 +61,7 @@ class Behaviour:
     clock_skew: float = 0.0
     concurrency_limit: str = "none"
     concurrency_behavior: str = "cancel_previous"
+    detail_shape: str = "testRun"
     disabled_environments: frozenset[str] = frozenset()
 
     def but(self, changes: Mapping[str, Any]) -> "Behaviour":
@@ -100,6 +106,7 @@ _CHANGES = record(
         "clock_skew": number(_DAY, least=-_DAY),
         "concurrency_limit": text(among=LIMITS),
         "concurrency_behavior": text(among=BEHAVIORS),
+        "detail_shape": text(among=SHAPES),
         "disabled_environments": _list_of("slugs", text()),
     },
 )

@@ -29,7 +29,7 @@ class TestRow:
         pw_test_id: Stable id: 20 hex digits, a hyphen, 20 hex digits.
         file: Spec file.
         title: Title of the test.
-        status: passed, failed, flaky or skipped.
+        status: passed, failed, flaky, skipped or interrupted.
         snoozed: The failure is snoozed; the status stays failed.
     """
 

@@ -73,7 +73,7 @@ class Query:
 
     def _result_matches(self, run: Run) -> bool:
         verdict = "failed" if run.failed_after_snoozing else "passed"
-        return run.state == "ended" and verdict == self.result
+        return run.state == "ended" and not run.is_partial and verdict == self.result
 
 
 @dataclass(frozen=True)

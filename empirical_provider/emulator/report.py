@@ -34,6 +34,8 @@ _TONES: Mapping[str, str] = {
     "Failed": "bad",
     "failed": "bad",
     "Error": "bad",
+    "interrupted": "bad",
+    "Partial": "odd",
     "No tests": "odd",
     "flaky": "odd",
     "Cancelled": "odd",
@@ -121,6 +123,8 @@ def _report(run: Run) -> str:
         "Failed, not snoozed": run.failed_after_snoozing,
         "Flaky": run.count("flaky"),
         "Skipped": run.count("skipped"),
+        "Interrupted": run.count("interrupted"),
+        "Missing": run.missing,
     }
     sections = [
         f"<p>{_badge(_verdict(run))}</p>",
@@ -140,6 +144,8 @@ def _verdict(run: Run) -> str:
     if run.state == "ended":
         if not run.tests:
             return "No tests"
+        if run.is_partial:
+            return "Partial"
         return "Failed" if run.failed_after_snoozing else "Passed"
     if run.state == "cancelled" and run.superseded_by is not None:
         return "Superseded"

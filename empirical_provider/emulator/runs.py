@@ -43,6 +43,7 @@ class Run:
         cancel_reason: What the canceller said.
         superseded_by: The run that replaced it.
         tests: Results, once it has ended.
+        missing: Tests of the total that have no result and are not listed.
     """
 
     id: int
@@ -67,6 +68,7 @@ class Run:
     cancel_reason: str | None = None
     superseded_by: int | None = None
     tests: tuple[TestRow, ...] = field(default=(), repr=False)
+    missing: int = 0
 
     @property
     def terminal(self) -> bool:
@@ -92,7 +94,7 @@ class Run:
         self.state, self.since, self.waiting = state, now, False
         self.ended_at = now if self.terminal else None
         self.error_code = None
-        self.tests = ()
+        self.tests, self.missing = (), 0
         if state == "started":
             self.started_at = now
         elif state == "error":
@@ -106,8 +108,14 @@ class Run:
 
     @property
     def total(self) -> int:
-        """Executed tests; skipped ones are not among them."""
-        return len(self.tests) - self.count("skipped")
+        """Executed tests, those without a result too; skipped ones are not among them."""
+        return len(self.tests) - self.count("skipped") + self.missing
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it has ended without failures that count, and some tests have no result."""
+        lacks = self.missing + self.count("interrupted")
+        return self.state == "ended" and lacks > 0 and self.failed_after_snoozing == 0
 
     @property
     def failed_after_snoozing(self) -> int:
@@ -123,6 +131,7 @@ class Run:
         rows = plan.rows(least=self.least)
         if self.wanted is not None:
             rows = [row for row in rows if row.pw_test_id in self.wanted]
-        self.tests = tuple(rows)
+        self.tests = tuple(row for row in rows if row.status != "missing")
+        self.missing = len(rows) - len(self.tests)
         if not rows:  # every wanted id is unknown
             self.state, self.error_code = "error", "report_not_generated"

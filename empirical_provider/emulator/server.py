@@ -136,6 +136,9 @@ class Emulator:
         flaky: int | None = None,
         skipped: int | None = None,
         snoozed: int | None = None,
+        missing: int | None = None,
+        interrupted: int | None = None,
+        status: int | None = None,
         error_code: str | None = None,
         commit: str | None = None,
         runs: int | None = None,
@@ -144,13 +147,17 @@ class Emulator:
 
         Args:
             environment: Slug.
-            outcome: passed, failed, snoozed, flaky, error, cancelled, superseded, no_tests,
-                rejected, stuck or pending.
+            outcome: passed, failed, snoozed, flaky, incomplete, error, cancelled, superseded,
+                no_tests, rejected, stuck or pending.
             total: Tests executed; skipped ones come on top.
             failed: Failed tests, snoozed ones included.
             flaky: Tests that passed on a retry.
             skipped: Tests not executed.
             snoozed: Failed tests whose failure is snoozed.
+            missing: Tests of the total that have no result and are not listed, with incomplete (1,
+                if nothing is said) and failed.
+            interrupted: Tests of the total that are listed as interrupted, with the same.
+            status: HTTP status of the answer, with rejected: 200, or 400 and above.
             error_code: Cause, with error and rejected.
             commit: Commit that the runs are shown with, in place of their build's.
             runs: Only the next so many runs; None means from now on.
@@ -164,6 +171,9 @@ class Emulator:
             "flaky": flaky,
             "skipped": skipped,
             "snoozed": snoozed,
+            "missing": missing,
+            "interrupted": interrupted,
+            "status": status,
             "error_code": error_code,
             "commit": commit,
             "runs": runs,

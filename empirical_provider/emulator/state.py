@@ -10,7 +10,7 @@ from .behaviour import Behaviour
 from .bodies import text
 from .errors import FieldError, RefusedError, UnknownRunError
 from .lag import Lag
-from .outcomes import Scripts
+from .outcomes import Plan, Scripts
 from .queries import Query
 from .runs import STATES, Run
 from .settings import Environment, Settings
@@ -60,6 +60,7 @@ class State:
             self.behaviour = self._first_behaviour
             self._lag = Lag()
             self._runs: dict[int, Run] = {}
+            self._successors: dict[int, Run] = {}
             self._last_id = 0
             self._scripts = Scripts(self.settings.outcomes)
             self._revoked: set[str] = set()
@@ -194,7 +195,8 @@ class State:
         with self._lock:
             now = self._settle()
             run = self._get(run_id)
-            del self._runs[run_id]
+            self._runs.pop(run_id, None)
+            self._successors.pop(run_id, None)
             concurrency.release(run.group, self._runs.values(), now)
 
     # Inside, with the lock held
@@ -205,9 +207,10 @@ class State:
         return behaviour
 
     def _get(self, run_id: int) -> Run:
-        if run_id not in self._runs:
+        run = self._runs.get(run_id) or self._successors.get(run_id)
+        if run is None:
             raise UnknownRunError(run_id)
-        return self._runs[run_id]
+        return run
 
     def _next_id(self) -> int:
         self._last_id += 1
@@ -270,8 +273,24 @@ class State:
         if state is None:
             return
         if run.state == "started" and run.plan.outcome == "superseded":
-            run.superseded_by = self._next_id()  # somebody else's run, which cannot be read
+            run.superseded_by = self._successor(run, now).id
         self._move(run, state, now)
+
+    def _successor(self, run: Run, now: float) -> Run:
+        """Make the run of another client that supersedes a run: only its own page shows it."""
+        request = {"environment": run.environment.slug}
+        successor = Run(
+            self._next_id(),
+            run.environment,
+            request,
+            request,
+            Plan("stuck"),
+            created_at=now,
+            since=now,
+            skew=self.behaviour.clock_skew,
+        )
+        self._successors[successor.id] = successor
+        return successor
 
     def _step(self, seen: list[Run], now: float) -> None:
         """Move runs because they were read; a waiting run moves the run that it waits for."""

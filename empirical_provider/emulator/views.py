@@ -24,6 +24,8 @@ __all__ = [
     "trigger_answer",
 ]
 
+_REFUSED = 400
+
 
 @dataclass(frozen=True)
 class RunSnapshot:
@@ -104,7 +106,10 @@ def trigger_answer(run: Run, settings: Settings) -> dict[str, Any]:
         "test_code": {"resolved": {"branch": run.branch, "fallback_reason": None}},
     }
     accepted = run.plan.outcome != "rejected"
-    return {"data": {"trigger": {"success": accepted}, "test_run": test_run}}
+    answer: dict[str, Any] = {"data": {"trigger": {"success": accepted}, "test_run": test_run}}
+    if run.plan.status >= _REFUSED:
+        answer["error"] = {"message": f"Failed to trigger the test run: {run.error_code}"}
+    return answer
 
 
 def list_answer(
@@ -122,20 +127,22 @@ def list_answer(
     return {"data": data, "pagination": pagination}
 
 
-def detail_answer(run: Run, settings: Settings, echo: frozenset[str]) -> dict[str, Any]:
-    """Answer a request for one run."""
+def detail_answer(
+    run: Run, settings: Settings, echo: frozenset[str], shape: str = "testRun"
+) -> dict[str, Any]:
+    """Answer a request for one run, in one of `SHAPES`."""
     test_run = {
         **_fields(run),
         **echoed(run, echo),
         "run_id": str(17_000_000_000 + run.id * 7_919),  # another number on purpose: not the id
     }
     details = [_row(row) for row in run.tests]
-    parts = {
-        "testRun": test_run,
-        "project": settings.project,
-        "flattenedSummaryDetails": details,
-    }
-    return {"data": {"test_run": parts}}
+    listed = "flattenedSummaryDetails" if shape == "testRun" else "flattened_summary_details"
+    parts = {"project": settings.project, listed: details}
+    if shape in {"testRun", "test_run"}:
+        return {"data": {"test_run": {shape: test_run, **parts}}}
+    row = {**test_run, **parts}
+    return {"data": row if shape == "bare" else {"test_run": row}}
 
 
 def environments_answer(settings: Settings, disabled: frozenset[str]) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from prefect.utilities.urls import url_for
 from empirical_provider import checks
 
 if TYPE_CHECKING:
+    from empirical_provider.prefect.credentials import EmpiricalCredentials
     from empirical_provider.request import TestRunRequest
     from empirical_provider.wait_options import WaitOptions
 
-__all__ = ["context_metadata", "request_of", "run_id_of", "waiting_of"]
+__all__ = ["context_metadata", "masking", "request_of", "run_id_of", "waiting_of"]
 
 
 def run_id_of(value: object) -> int:
@@ -38,6 +39,17 @@ def request_of(arguments: Mapping[str, Any]) -> TestRunRequest:
 
     given = {each.name: arguments[each.name] for each in fields(TestRunRequest)}
     return TestRunRequest(**visit_collection(given, _revealed, return_data=True))
+
+
+def masking(arguments: Mapping[str, Any]) -> EmpiricalCredentials:
+    """Return the credentials of a task, whose clients mask the values of its overrides."""
+    from empirical_provider.redaction import unsaid
+    from empirical_provider.request import TestRunRequest
+
+    given = {each.name: arguments.get(each.name) for each in fields(TestRunRequest)}
+    request = request_of(given)
+    credentials: EmpiricalCredentials = arguments["credentials"]
+    return credentials._masking(unsaid(request.secrets, request.body()))  # noqa: SLF001  # our own
 
 
 def waiting_of(arguments: Mapping[str, Any]) -> WaitOptions:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Hashable, Iterator, Mapping
 from datetime import date, datetime
@@ -18,8 +19,11 @@ from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
+from weakref import ref
 
 from prefect.context import ContextModel, FlowRunContext, TaskRunContext
+
+from empirical_provider import request_digest
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, TaskRun
@@ -27,16 +31,49 @@ if TYPE_CHECKING:
     from empirical_provider.prefect.credentials import EmpiricalCredentials
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["digest_of", "flow_run_here", "flow_runs_here", "place_of", "place_of_subflow"]
+__all__ = [
+    "digest_of",
+    "flow_run_here",
+    "flow_runs_here",
+    "open_digest_of",
+    "place_of",
+    "place_of_subflow",
+    "sealed_by",
+    "without_parameters",
+]
 
 C = TypeVar("C", bound=ContextModel)
 
 _lock = threading.Lock()
-_seen: dict[Hashable, list[UUID]] = {}
-"""Which task runs have made the same call in the same attempt of a flow run, in their order."""
 
-_called: dict[UUID, str] = {}
-"""What each task run was called with at first, as a task may change a list that it was given."""
+
+class _Calls:
+    """What the calls of one flow run have shown so far; needed while it is in one of its contexts.
+
+    Attributes:
+        seen: Which task runs have made the same call in the same attempt, in their order.
+        called: What each task run was called with at first, as a task may change a list that it was
+            given.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[Hashable, list[UUID]] = {}
+        self.called: dict[UUID, str] = {}
+        self._contexts: list[ref[ContextModel]] = []
+
+    def stay_with(self, context: ContextModel) -> None:
+        """Note that it is called in a context."""
+        others = [each for each in self._contexts if _is_entered(each()) and each() is not context]
+        self._contexts = [*others, ref(context)]
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it may be called again: where no context was there to tell, it may."""
+        return not self._contexts or any(_is_entered(each()) for each in self._contexts)
+
+
+_calls: dict[UUID, _Calls] = {}
+"""Those of the flow runs of this process; what is over goes with the next call."""
 
 
 def flow_run_here() -> FlowRun | None:
@@ -50,18 +87,33 @@ def flow_runs_here() -> list[FlowRun]:
     return [each.flow_run for each in _contexts(FlowRunContext) if each.flow_run]
 
 
-def digest_of(credentials: EmpiricalCredentials, asked: TestRunRequest | str) -> str:
-    """Return a hash of what is asked of a project, as the user gave it.
+def digest_of(credentials: EmpiricalCredentials, request: TestRunRequest) -> str:
+    """Return a hash of what is asked of a project; without the API key it tells no value."""
+    return sealed_by(credentials, request_digest.canonical(request))
 
-    The API key is in it: two keys are two projects, and nobody can guess a secret value by it.
-    """
-    parts = (
-        credentials.api_key.get_secret_value(),
-        credentials.base_url,
-        credentials.project_id,
-        asked if isinstance(asked, str) else asked.body(),
+
+def open_digest_of(credentials: EmpiricalCredentials, asked: TestRunRequest | str) -> str:
+    """Return a hash of it without the values of overrides: another API key changes nothing."""
+    if isinstance(asked, str):
+        return request_digest.digest(credentials.base_url, credentials.project_id, asked)
+    body = request_digest.canonical(asked)
+    body["environment_variables_overrides"] = sorted(
+        body.get("environment_variables_overrides", ())
     )
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return request_digest.digest(credentials.base_url, credentials.project_id, body)
+
+
+def sealed_by(credentials: EmpiricalCredentials, *parts: Any) -> str:
+    """Return a hash of plain data that tells nothing to anybody without the API key."""
+    api_key = credentials.api_key.get_secret_value()
+    return request_digest.sealed(api_key, credentials.base_url, credentials.project_id, *parts)
+
+
+def without_parameters(place: Any) -> Any:
+    """Return a place without what its tasks were called with, which may be secrets."""
+    if isinstance(place, list):
+        return [without_parameters(each) for each in place]
+    return "" if isinstance(place, str) and re.fullmatch("[0-9a-f]{32}", place) else place
 
 
 def place_of(digest: str, flow_run: FlowRun) -> list[Any]:
@@ -98,7 +150,9 @@ def place_of_subflow(
     if not around:
         return [name, stand_in.dynamic_key]
     # In a task Prefect's key is random, or counts on when the task is retried.
-    around.append(_TaskRun(stand_in.id, 1, _what(stand_in.id, name, flow_run.parameters)))
+    around.append(
+        _TaskRun(stand_in.id, 1, _what(parent.id, stand_in.id, name, flow_run.parameters))
+    )
     return _counted(digest, parent, around)
 
 
@@ -108,6 +162,20 @@ class _TaskRun(NamedTuple):
     id: UUID
     attempt: int
     what: str
+
+
+def _calls_of(flow_run_id: UUID) -> _Calls:
+    """Return the calls of a flow run; the lock must be held."""
+    for over in [each for each, calls in _calls.items() if not calls.is_needed]:
+        del _calls[over]
+    calls = _calls.setdefault(flow_run_id, _Calls())
+    for flow in _contexts(FlowRunContext):
+        if _is_of(flow, flow_run_id):
+            calls.stay_with(flow)
+    for task in _contexts(TaskRunContext):
+        if task.task_run.flow_run_id == flow_run_id:
+            calls.stay_with(task)
+    return calls
 
 
 def _counted(digest: str, flow_run: FlowRun, around: list[_TaskRun]) -> list[Any]:
@@ -122,8 +190,9 @@ def _counted(digest: str, flow_run: FlowRun, around: list[_TaskRun]) -> list[Any
         scope = (first.id, first.attempt)
         place.append(str(first.id))
     with _lock:
+        seen = _calls_of(flow_run.id).seen
         for each in around:
-            same = _seen.setdefault((digest, scope, each.what), [])
+            same = seen.setdefault((digest, scope, each.what), [])
             if each.id not in same:  # a retried task run asks again
                 same.append(each.id)
             place.append([each.what, same.index(each.id)])
@@ -132,17 +201,20 @@ def _counted(digest: str, flow_run: FlowRun, around: list[_TaskRun]) -> list[Any
 
 
 def _task_runs_in(flow_run_id: UUID) -> list[_TaskRun]:
-    """Return the task runs of a flow run that this is called in, outermost first."""
-    found = [
-        _TaskRun(
+    """Return the task runs of a flow run that this is called in, outermost first.
+
+    Prefect may enter the context of a task run twice.
+    """
+    found = {
+        each.task_run.id: _TaskRun(
             each.task_run.id,
             each.task_run.run_count,
-            _what(each.task_run.id, _name_of(each.task.task_key), each.parameters),
+            _what(flow_run_id, each.task_run.id, _name_of(each.task.task_key), each.parameters),
         )
         for each in _contexts(TaskRunContext)
         if each.task_run.flow_run_id == flow_run_id
-    ]
-    return found[::-1]
+    }
+    return [*found.values()][::-1]
 
 
 def _contexts(kind: type[C]) -> Iterator[C]:
@@ -156,6 +228,10 @@ def _contexts(kind: type[C]) -> Iterator[C]:
         context = getattr(context._token, "old_value", None)  # noqa: SLF001  # the only way there
 
 
+def _is_entered(context: ContextModel | None) -> bool:
+    return context is not None and context._token is not None  # noqa: SLF001  # as above
+
+
 def _is_of(context: FlowRunContext, flow_run_id: UUID) -> bool:
     return context.flow_run is not None and context.flow_run.id == flow_run_id
 
@@ -165,15 +241,16 @@ def _name_of(task_key: str) -> str:
     return task_key.rpartition("-")[0] or task_key
 
 
-def _what(task_run_id: UUID, name: str, parameters: Mapping[str, Any]) -> str:
+def _what(flow_run_id: UUID, task_run_id: UUID, name: str, parameters: Mapping[str, Any]) -> str:
     """Return a hash of what a task run was called with, in this attempt of its flow."""
     with _lock:
-        known = _called.get(task_run_id)
+        called = _calls_of(flow_run_id).called
+        known = called.get(task_run_id)
     if known is None:
         parts = [name, {key: _plain_or_type(value) for key, value in parameters.items()}]
         known = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
     with _lock:
-        return _called.setdefault(task_run_id, known)
+        return called.setdefault(task_run_id, known)
 
 
 def _plain_or_type(parameter: object) -> object:

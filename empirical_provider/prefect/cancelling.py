@@ -1,11 +1,12 @@
-"""A person cancels a flow run: the test runs it waits for are cancelled with it.
+"""A user cancels a flow run: the test runs it waits for are cancelled with it.
 
 Two ways lead there. Where a wait runs in the thread that Prefect interrupts, the guard around it
 sees the interruption. A wait that was submitted runs in a thread that sees nothing: there the
 flow's hook finds the runs by the labels of the flow run.
 
-A process that is told to end for another reason, such as a drained node, leaves its runs alone: a
-retry of the flow run goes on with them.
+An interruption alone is no cancel: the process may be on a node that is drained, a sibling in a
+task group may have failed, a time-out may be up. Only the state of the flow run on Prefect's server
+says that a user has cancelled it. Otherwise the runs are left alone, for a retry of the flow run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import TerminationSignal
 from prefect.logging.loggers import flow_run_logger
 
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
@@ -40,7 +40,7 @@ _CANCEL_SECONDS = 3.0
 """Seconds that cancelling a run may take: a process that was told to end is killed soon."""
 
 _ASK_SECONDS = 2.0
-"""Seconds that Prefect's server has to say whether somebody has cancelled the flow run."""
+"""Seconds that Prefect's server has to say whether a user has cancelled the flow run."""
 
 _REASON = "The Prefect flow run that waited for it was cancelled."
 
@@ -55,17 +55,17 @@ def started(run: TestRun) -> None:
         runs.append(run.id)
 
 
-# What is no `Exception` comes from outside: Prefect's signal that the process is to end
-# (`TerminationSignal`), an asyncio task that was cancelled, Ctrl-C. An error never cancels.
+# What is not an `Exception` comes from outside: Prefect's signal that the process is to end, an
+# asyncio task that was cancelled, Ctrl-C. Only then the server is asked: an error never cancels.
 
 
 @contextmanager
 def guarded(
     credentials: EmpiricalCredentials, *run_ids: int, cancel: bool = True
 ) -> Iterator[list[int]]:
-    """Cancel the runs, and those that are started inside, when a person ends the block.
+    """Cancel the runs, and those that are started inside, if a user cancels the flow run meanwhile.
 
-    A process that is told to end for another reason leaves them alone, for a retry of the flow run.
+    Any other end of the block leaves them alone, for a retry of the flow run.
     """
     runs = list(run_ids)
     token = _guarded.set(runs)
@@ -73,9 +73,9 @@ def guarded(
         yield runs
     except BaseException as signal:
         if cancel and runs and not isinstance(signal, (Exception, GeneratorExit)):
-            leave = _is_sigterm(signal) and _nobody_cancelled()
+            cancelled = _is_cancelled()
             for run_id in runs:
-                (_leave if leave else _cancel)(credentials, run_id, credentials.logger)
+                (_cancel if cancelled else _leave)(credentials, run_id, credentials.logger)
         raise
     finally:
         _guarded.reset(token)
@@ -95,53 +95,45 @@ async def aguarded(
     except BaseException as signal:
         if cancel and runs and not isinstance(signal, (Exception, GeneratorExit)):
             # Shielded: a cancelled task could not await the requests.
-            leave = False
-            if _is_sigterm(signal):
-                with anyio.move_on_after(_ASK_SECONDS, shield=True):
-                    leave = await _anobody_cancelled()
+            cancelled = False
+            with anyio.move_on_after(_ASK_SECONDS, shield=True):
+                cancelled = await _ais_cancelled()
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
                 for run_id in runs:
-                    await (_aleave if leave else _acancel)(credentials, run_id, credentials.logger)
+                    await (_acancel if cancelled else _aleave)(
+                        credentials, run_id, credentials.logger
+                    )
         raise
     finally:
         _guarded.reset(token)
 
 
-def _is_sigterm(signal: BaseException) -> bool:
-    """Tell whether the flow run's process was told to end, by Prefect or by whatever runs it.
-
-    In an async flow the signal ends the event loop, which cancels its tasks while it is handled:
-    so Python notes it as the context of what reaches them. What the flow's own code or a task's
-    time-out cancels has no such context.
-    """
-    found: BaseException | None = signal
-    while found is not None and not isinstance(found, TerminationSignal):
-        found = found.__context__
-    return found is not None and bool(flow_runs_here())
-
-
-def _nobody_cancelled() -> bool:
-    """Tell whether Prefect's server says that nobody has cancelled the flow run.
+def _is_cancelled() -> bool:
+    """Return whether Prefect's server says that a user has cancelled the flow run.
 
     A cancel is told to the server first, and then to the process, by a SIGTERM like any other.
-    Where the server cannot say it, it counts as cancelled: a run that nobody waits for costs.
+    Where the server does not respond, or there is no flow run, nobody has said that it is one.
     """
+    here = flow_runs_here()
+    if not here:
+        return False
     try:
         with _asking(), get_client({"timeout": _ASK_SECONDS}, sync_client=True) as api:
-            found = api.read_flow_runs(flow_run_filter=_these_flow_runs())
+            return _one_is_cancelled(api.read_flow_runs(flow_run_filter=_of(here)))
     except Exception:  # noqa: BLE001  # whatever it is, the server did not say it
         return False
-    return _none_is_cancelled(found)
 
 
-async def _anobody_cancelled() -> bool:
+async def _ais_cancelled() -> bool:
+    here = flow_runs_here()
+    if not here:
+        return False
     try:
         with _asking():
             async with get_client(httpx_settings={"timeout": _ASK_SECONDS}) as api:
-                found = await api.read_flow_runs(flow_run_filter=_these_flow_runs())
+                return _one_is_cancelled(await api.read_flow_runs(flow_run_filter=_of(here)))
     except Exception:  # noqa: BLE001  # whatever it is, the server did not say it
         return False
-    return _none_is_cancelled(found)
 
 
 @contextmanager
@@ -153,14 +145,14 @@ def _asking() -> Iterator[None]:
         yield
 
 
-def _these_flow_runs() -> FlowRunFilter:
-    """Return the flow runs that this is called in: of a subflow, a person cancels the outermost."""
-    return FlowRunFilter(id=FlowRunFilterId(any_=[each.id for each in flow_runs_here()]))
+def _of(flow_runs: list[FlowRun]) -> FlowRunFilter:
+    """Return a filter for flow runs: of a subflow, a user cancels the outermost."""
+    return FlowRunFilter(id=FlowRunFilterId(any_=[each.id for each in flow_runs]))
 
 
-def _none_is_cancelled(found: list[FlowRun]) -> bool:
+def _one_is_cancelled(found: list[FlowRun]) -> bool:
     ended = {StateType.CANCELLING, StateType.CANCELLED}
-    return bool(found) and not any(each.state and each.state.type in ended for each in found)
+    return any(each.state and each.state.type in ended for each in found)
 
 
 def _leave(credentials: EmpiricalCredentials, run_id: int, log: Logger) -> None:
@@ -185,8 +177,8 @@ async def _aleave(credentials: EmpiricalCredentials, run_id: int, log: Logger) -
 
 def _tell_left(run_id: int, url: str | None, log: Logger) -> None:
     log.warning(
-        "Empirical test run %s goes on: the process was told to end, and nobody has cancelled the "
-        "flow run. A retry of the flow run goes on with it: %s",
+        "Empirical test run %s goes on: the wait was interrupted, and Prefect's server does not "
+        "say that a user has cancelled the flow run. A retry of the flow run goes on with it: %s",
         run_id,
         url or "(its page is not known)",
     )

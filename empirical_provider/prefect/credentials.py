@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
+from pydantic import ConfigDict, Field, HttpUrl, PrivateAttr, SecretStr, model_validator
 
 from empirical_provider import checks
 from empirical_provider.addresses import DEFAULT_BASE_URL
+from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
 __all__ = ["EmpiricalCredentials", "known_fields_only"]
+
+B = TypeVar("B", bound=Block)
 
 _ADDED_BY_PREFECT = (
     "block_type_slug",
@@ -32,6 +39,12 @@ def known_fields_only(block: type[Block], values: Any) -> Any:
         given = [name for name in values if name not in _ADDED_BY_PREFECT]
         checks.known_keys(block.__name__, given, list(block.model_fields))
     return values
+
+
+def _load(kind: type[B], name: str) -> B:
+    """Load a block, whether or not an event loop runs in this thread."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(copy_context().run, asyncio.run, kind.aload(name)).result()
 
 
 class EmpiricalCredentials(CredentialsBlock):
@@ -116,6 +129,9 @@ class EmpiricalCredentials(CredentialsBlock):
         ),
     )
 
+    _secrets: tuple[str, ...] = PrivateAttr(default=())
+    _as_saved: dict[str, Any] | None = PrivateAttr(None)
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_fields(cls, values: Any) -> Any:
@@ -138,7 +154,14 @@ class EmpiricalCredentials(CredentialsBlock):
             "dashboard_url": self.dashboard_url or None,
             "timeout": self.timeout,
             "ca_bundle": self.ca_bundle or None,
+            "secrets": self._secrets,
         }
+
+    def _masking(self, secrets: Iterable[str]) -> Self:
+        """Return a copy whose clients mask these texts in all that they read; it is never saved."""
+        copy = self.model_copy()
+        copy._secrets = tuple(secrets)  # noqa: SLF001  # our own
+        return copy
 
     def _changed(self, changes: dict[str, Any]) -> dict[str, Any]:
         from empirical_provider.settings import CHANGEABLE
@@ -148,15 +171,65 @@ class EmpiricalCredentials(CredentialsBlock):
 
     @property
     def saved_name(self) -> str | None:
-        """The name by which the block can be loaded again; None if it was not saved under one."""
-        return None if self._is_anonymous else self._block_document_name
+        """The name by which the block can be loaded again; None if it is not saved as it is."""
+        if self._is_anonymous or self._as_saved != self.__dict__:
+            return None
+        return self._block_document_name
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Note the values under which Prefect has saved or loaded the block."""
+        super().__setattr__(name, value)
+        if name == "_block_document_name":
+            self._as_saved = dict(self.__dict__)
+
+    def __reduce__(self) -> tuple[Callable[..., Block], tuple[Any, ...]]:
+        """Pickle the block as its name, by which the other side loads it again.
+
+        Prefect stores the parameters of delayed tasks, and those of remote task runners travel: the
+        API key must not be among them.
+
+        Raises:
+            InvalidRequestError: The block is not saved as it is.
+        """
+        name = self.saved_name
+        if name is None:
+            kind = type(self).__name__
+            raise InvalidRequestError(
+                f"This {kind} block cannot be sent to another process: it is not saved as it is, "
+                f"so its API key would be stored there. Save it with `block.save('NAME')`, and use "
+                f"what `{kind}.load('NAME')` returns."
+            )
+        return _load, (type(self), name)
+
+    def reloaded(self) -> Self | None:
+        """Load the block again; return it if it has changed, otherwise None.
+
+        It is None, too, where the block is not saved, or Prefect's server does not say.
+        """
+        name = self.saved_name
+        try:
+            return None if name is None else self._unless_same(_load(type(self), name))
+        except Exception:  # noqa: BLE001  # of whatever kind: nothing says that it has changed
+            return None
+
+    async def areloaded(self) -> Self | None:
+        """Do what `reloaded` does, in an async task."""
+        name = self.saved_name
+        try:
+            return None if name is None else self._unless_same(await self.aload(name))
+        except Exception:  # noqa: BLE001  # of whatever kind: nothing says that it has changed
+            return None
+
+    def _unless_same(self, again: Self) -> Self | None:
+        again._secrets = self._secrets  # what is masked is not saved
+        return None if again._client_options() == self._client_options() else again
 
     def get_client(self, **changes: Any) -> EmpiricalClient:
         """Return a new client, for use in a ``with`` statement.
 
         Args:
             **changes: Settings of the client that differ from the block's: timeout, retry_for,
-                project_id, project_slug.
+                project_id, project_slug, secrets.
 
         Raises:
             InvalidRequestError: It is none of those, or its value is not valid.

@@ -12,19 +12,23 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID, uuid4
 
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
+from empirical_provider import request_digest
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.prefect.calls import (
     digest_of,
     flow_run_here,
+    open_digest_of,
     place_of,
     place_of_subflow,
+    sealed_by,
+    without_parameters,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +54,9 @@ never reach a final state.
 
 _AT_A_TIME = 200
 
+_FIRST = "told_apart"
+"""Where a record says what told its call apart when it was made first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -59,7 +66,7 @@ class Wanted:
         credentials: The block with the API key.
         request: The request as the user gave it, without what is added.
         key: The key that the user gave.
-        key_in_environment: As for `TriggerOnce`.
+        key_in_environment: As for `TriggerOnce`; None: its default.
         after_red: As for `TriggerOnce`.
         policy: As for `TriggerOnce`.
 
@@ -70,7 +77,7 @@ class Wanted:
     credentials: EmpiricalCredentials
     request: TestRunRequest
     key: str | None
-    key_in_environment: bool
+    key_in_environment: bool | None
     after_red: str
     policy: Any
 
@@ -82,7 +89,7 @@ class Wanted:
         from empirical_provider.trigger_once import TriggerOnce
 
         return TriggerOnce(
-            key_in_environment=self.key_in_environment,
+            key_in_environment=True if self.key_in_environment is None else self.key_in_environment,
             after_red=self.after_red,
             policy=self.policy,
             grace=GRACE,
@@ -116,6 +123,8 @@ def remembering(
             except StopIteration as end:
                 once, store = end.value
                 break
+            except EmpiricalError:
+                raise
             except Exception as error:  # noqa: BLE001  # Prefect's are of many kinds
                 _refuse_to_start("say what earlier attempts have started", error)
 
@@ -144,6 +153,8 @@ async def aremembering(
             except StopIteration as end:
                 once, store = end.value
                 break
+            except EmpiricalError:
+                raise
             except Exception as error:  # noqa: BLE001  # Prefect's are of many kinds
                 _refuse_to_start("say what earlier attempts have started", error)
 
@@ -167,28 +178,72 @@ class _Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Store:
-    """Where the records of one call are."""
+    """Where the records of one call are.
+
+    Args:
+        flow_run_id: The flow run that keeps them.
+        call: Which call it is, as far as no secret and no API key tells.
+        told_apart: What tells it from others like it: a hash under the API key, with a fingerprint
+            of that before it; empty where there are no others.
+        first: What told it apart when it was made first, perhaps under another API key.
+    """
 
     flow_run_id: UUID
-    name: str
+    call: str
+    told_apart: str
+    first: str
+
+    @property
+    def name(self) -> str:
+        """The name of its records, but for what makes each of them one of its own."""
+        return "-".join(filter(None, ("empirical", self.call, self.told_apart)))
 
     def entry(self, record: Record) -> tuple[UUID, str, str]:
         """Return what to write; an entry of its own, as none can be changed."""
-        return self.flow_run_id, f"{self.name}-{uuid4().hex}", json.dumps(record)
+        kept = {**(record or {}), _FIRST: self.first}
+        return self.flow_run_id, f"{self.name}-{uuid4().hex}", json.dumps(kept)
 
-    def last(self) -> Generator[_Ask, list[FlowRunInput], Record]:
-        """Read the last record; the server lists the oldest first."""
+    def recall(self) -> Generator[_Ask, list[FlowRunInput], tuple[_Store, Record]]:
+        """Read the last record, and what told the call apart first; the oldest is listed first.
+
+        An earlier attempt may have had another API key. Calls that only secrets or parameters tell
+        apart cannot be told apart then, unless all but one are known again.
+
+        Raises:
+            EmpiricalError: There are others.
+        """
         found: list[FlowRunInput] = []
+        start = f"empirical-{self.call}-"
         while True:
             names = {each.key for each in found}
-            more = yield _Ask(
-                "filter_flow_run_input", (self.flow_run_id, f"{self.name}-", _AT_A_TIME, names)
-            )
+            more = yield _Ask("filter_flow_run_input", (self.flow_run_id, start, _AT_A_TIME, names))
             found += more
             if len(more) < _AT_A_TIME:
                 break
-        record = found[-1].decoded_value if found else None
-        return record if isinstance(record, dict) else None
+        values = {each.key.rpartition("-")[0]: each.decoded_value for each in found}
+        records = {name: each for name, each in values.items() if isinstance(each, dict)}
+        name = self.name
+        if name not in records:
+            known = {each.get(_FIRST) for at, each in records.items() if self._has_our_key(at)}
+            others = [
+                at
+                for at, each in records.items()
+                if not self._has_our_key(at) and each.get(_FIRST) not in known
+            ]
+            if len({records[at].get(_FIRST) for at in others}) > 1:
+                raise EmpiricalError(
+                    f"The API key was rotated since an attempt of this flow run made {len(others)} "
+                    f"calls that only secrets or parameters tell apart. No test run was started: "
+                    f"nothing tells any more which of theirs is that of this call. Start another "
+                    f"flow run."
+                )
+            name = others[-1] if others else name
+        record = records.get(name)
+        first = (record or {}).get(_FIRST)
+        return replace(self, first=first if isinstance(first, str) else self.first), record
+
+    def _has_our_key(self, name: str) -> bool:
+        return name.startswith(f"empirical-{self.call}-{self.told_apart.partition('-')[0]}-")
 
 
 def _recall(wanted: Wanted, flow_run: FlowRun) -> Generator[_Ask, Any, tuple[TriggerOnce, _Store]]:
@@ -203,10 +258,18 @@ def _recall(wanted: Wanted, flow_run: FlowRun) -> Generator[_Ask, Any, tuple[Tri
     states: list[State] = yield _Ask("read_flow_run_states", (root.id,))
     generation = sum(state.type in _FOR_GOOD for state in states)
     shared = wanted.key is not None and generation == 0
-    own = json.dumps(["prefect", str(root.id), path, place, digest])
+    told_apart = ""
+    if shared and wanted.key is not None:
+        call = open_digest_of(wanted.credentials, wanted.key)
+    else:
+        asked = open_digest_of(wanted.credentials, wanted.request)
+        call = request_digest.digest(asked, without_parameters([path, place]))
+        fingerprint = sealed_by(wanted.credentials, str(root.id), "API key")[:16]
+        told_apart = f"{fingerprint}-{sealed_by(wanted.credentials, path, place, digest)[:32]}"
+    place_of_records = _Store(root.id, call[:32], told_apart, told_apart)
+    store, saved = yield from place_of_records.recall()
+    own = json.dumps(["prefect", str(root.id), store.call, store.first])
     key = wanted.key if shared and wanted.key is not None else own
-    store = _Store(root.id, f"empirical-{digest_of(wanted.credentials, key)[:32]}")
-    saved = yield from store.last()
     once = wanted.once(key=key, generation=0 if shared else generation, shared=shared, saved=saved)
     return once, store
 
@@ -232,23 +295,18 @@ def _root_of(
 @contextmanager
 def _saving(wanted: Wanted, record: Record) -> Iterator[None]:
     """Let a request to start a run wait for its record; what comes after it may be missed."""
+    from empirical_provider.trigger_once import is_intent
+
     try:
         yield
     except Exception as error:  # noqa: BLE001  # Prefect's are of many kinds
-        if _is_intent(record):
+        if is_intent(record):
             _refuse_to_start("note that a test run is about to be started", error)
         wanted.credentials.logger.warning(
             "Prefect's server could not note which test run was started: %r. A later attempt looks "
             "it up.",
             error,
         )
-
-
-def _is_intent(record: Record) -> bool:
-    """Tell whether a request to start a run follows the record."""
-    if record is None:
-        return False
-    return record.get("run_id") is None or record.get("rerun_since") is not None
 
 
 def _refuse_to_start(what: str, error: Exception) -> NoReturn:

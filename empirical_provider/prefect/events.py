@@ -8,7 +8,7 @@ Automations and deployments' triggers go by the events, so that a flow starts wh
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
@@ -20,7 +20,7 @@ from prefect.variables import Variable
 from empirical_provider.addresses import DEFAULT_BASE_URL
 from empirical_provider.end_events import EndFilter
 from empirical_provider.ended_runs import Cursor, alook_for_ended_runs
-from empirical_provider.exceptions import InvalidRequestError
+from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ __all__ = ["EVENT", "emit_test_run_events"]
 
 EVENT = "empirical.test-run.finished"
 """The name of the events."""
+
+_KINDS = ("told", "open")
+"""Of which kinds the ids in a cursor are."""
+
+_LONGEST_VARIABLE = 5000
+"""Characters of JSON that Prefect takes."""
+
+_IDS_IN_A_PART = 250
+"""Ids that one Variable holds: each has 16 digits at most, and what is between them."""
 
 
 @flow(name="emit-test-run-events", persist_result=True, result_serializer="json")
@@ -57,11 +66,12 @@ async def emit_test_run_events(
         credentials: Name of a saved Empirical Credentials block.
         environment: Slug of the environment, or a list of them; default: all.
         branch: Branch of the test repository, or a list of them; default: all.
-        outcome: passed, failed, error, cancelled, superseded or no_tests, or a list of them;
-            default: all.
+        outcome: passed, failed, error, cancelled, superseded, no_tests or incomplete, or a list of
+            them; default: all.
         policy: What the verdicts go by, as in the gate.
         cursor: Name of the Variable that says what was emitted; default: one for the block and
             the filters. A Variable that is deleted begins anew: what has ended by then is past.
+            Where it gets too long for one Variable, in a burst, further ones hold parts of it.
 
     Returns:
         The state Completed; its data holds ``run_ids``, of the runs with an event.
@@ -73,7 +83,7 @@ async def emit_test_run_events(
     wanted = EndFilter(environment=environment, branch=branch, outcome=outcome, policy=policy)
     block: EmpiricalCredentials = await EmpiricalCredentials.aload(credentials)
     name = cursor or _variable(credentials, wanted)
-    known = await _saved(name)
+    known, parts = await _saved(name)
     async with block.get_async_client() as client:
         look = await alook_for_ended_runs(client, [known])
     verdicts, after = wanted.tell(known, look)
@@ -81,7 +91,7 @@ async def emit_test_run_events(
         for verdict in verdicts:
             await events.emit(_event(verdict, block.base_url or DEFAULT_BASE_URL, wanted))
     if after != known:
-        await Variable.aset(name, after.as_dict(), overwrite=True)
+        await _save(name, after, parts)
     told = ", ".join(f"{each.run_id} {each.outcome}" for each in verdicts)
     return Completed(
         message=f"Test runs have ended: {told}." if told else "No test run has ended.",
@@ -89,14 +99,51 @@ async def emit_test_run_events(
     )
 
 
-async def _saved(name: str) -> Cursor | None:
-    """Return what was emitted by now; None: this is the first time."""
-    value = await Variable.aget(name)
+async def _saved(name: str) -> tuple[Cursor | None, list[str]]:
+    """Return what was emitted by now, and the further Variables that hold a part of it.
+
+    No cursor means that this is the first time.
+
+    Raises:
+        EmpiricalError: A part is missing: what was emitted is not known.
+    """
+    value: Any = await Variable.aget(name)
+    given = value.pop("parts", None) if isinstance(value, dict) else None
+    parts = [each for each in given if isinstance(each, str)] if isinstance(given, list) else []
+    for part in parts:
+        more: Any = await Variable.aget(part)
+        if not isinstance(more, dict):
+            raise EmpiricalError(
+                f"Variable {part}, which holds a part of the cursor in the Variable {name}, cannot "
+                f"be read: it was deleted, or another flow run has just saved a newer cursor. Run "
+                f"the flow again. If that does not help, delete the Variable {name} to begin anew."
+            )
+        for kind in _KINDS:
+            value[kind] = [*(value.get(kind) or ()), *(more.get(kind) or ())]
     try:
-        return None if value is None else Cursor.of(value)
+        return None if value is None else Cursor.of(value), parts
     except InvalidRequestError as error:
         get_run_logger().warning("Variable %s holds no cursor (%s): beginning anew.", name, error)
-        return None
+        return None, parts
+
+
+async def _save(name: str, cursor: Cursor, parts: list[str]) -> None:
+    """Save what was emitted, in several Variables if it is too long for one.
+
+    The named one goes last: until it is there, it and the parts before say what they have said.
+    """
+    data, new_parts = cursor.as_dict(), list[str]()
+    if len(json.dumps(data)) > _LONGEST_VARIABLE:
+        ids = [(kind, run_id) for kind in _KINDS for run_id in data[kind]]
+        for first in range(0, len(ids), _IDS_IN_A_PART):
+            some = ids[first : first + _IDS_IN_A_PART]
+            part = {kind: [run_id for of, run_id in some if of == kind] for kind in _KINDS}
+            new_parts.append(f"empirical-test-runs-part-{uuid4().hex}")
+            await Variable.aset(new_parts[-1], part)
+        data |= {kind: [] for kind in _KINDS} | {"parts": new_parts}
+    await Variable.aset(name, data, overwrite=True)
+    for part_name in parts:
+        await Variable.aunset(part_name)
 
 
 def _variable(credentials: str, wanted: EndFilter) -> str:

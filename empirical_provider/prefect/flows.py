@@ -36,7 +36,7 @@ def run_empirical_tests(
     github_actor: str | None = None,
     concurrency: dict[str, str] | None = None,
     key: str | None = None,
-    key_in_environment: bool = False,
+    key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
     policy: dict[str, Any] | None = None,
     poll_interval: float = 10.0,
@@ -67,7 +67,7 @@ def run_empirical_tests(
         key: What the run is for, such as a release id: flow runs with the same key share the run,
             for a day.
         key_in_environment: Whether the key travels in the environment of the tests, too; default
-            no.
+            yes.
         on_retry_after_red: What a retry of the flow run makes of red tests: fail (the default)
             takes them over, rerun_failed re-runs those that failed, rerun_all all.
         policy: What to do about each outcome; by default everything but passed fails.

@@ -6,13 +6,19 @@ Neither is ever cached, as a verdict is that of this very wait.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from empirical_provider.exceptions import WaitTimedOutError
+from empirical_provider.exceptions import (
+    AuthenticationError,
+    NotFoundError,
+    WaitTimedOutError,
+)
 from empirical_provider.prefect.arguments import run_id_of, waiting_of
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
@@ -25,8 +31,10 @@ from empirical_provider.prefect.reporting import (
 from empirical_provider.prefect.showing import (
     Progress,
     alabel_flow_run,
+    ameanwhile,
     ashow_verdict,
     label_flow_run,
+    meanwhile,
     show_verdict,
 )
 from empirical_provider.prefect.tasks import may_pass
@@ -74,13 +82,13 @@ def wait_for_test_run(
     time-out, by waiting on with all of the ``timeout`` again. It does not retry a red verdict: the
     run has finished, and stays red. A ``retry_condition_fn`` of yours takes the place of this rule.
 
-    **Cancelling.** Called directly, a person's cancel of the flow run cancels the test run too. A
-    process that is told to end for another reason leaves it alone, where Prefect's server says that
-    nobody has cancelled the flow run. Prefect ends a task like a person when its own
-    ``timeout_seconds`` is up: use ``timeout`` for a wait that leaves the run alone. A task that is
-    submitted does not notice a cancel; for that, give the flow the hook
-    `cancel_test_runs_on_cancellation`. This task does not know of the ``key`` with which a run was
-    started: where others may wait for it, too, give ``cancel_on_cancellation=False``.
+    **Cancelling.** Called directly, a user's cancel of the flow run cancels the test run too: the
+    wait is interrupted, and Prefect's server says that the flow run is Cancelling or Cancelled.
+    Every other interruption leaves the test run alone: a process that is told to end for another
+    reason, an error of a sibling, ``timeout_seconds``. A task that is submitted does not notice a
+    cancel; for that, give the flow the hook `cancel_test_runs_on_cancellation`. This task does not
+    know of the ``key`` with which a run was started: where others may wait for it, too, give
+    ``cancel_on_cancellation=False``.
 
     Args:
         credentials: The block with the API key.
@@ -113,8 +121,8 @@ def wait_for_test_run(
     options, run_id = waiting_of(locals()), run_id_of(test_run_id)
     check_report_path(report_path)
     with guarded(credentials, run_id, cancel=cancel_on_cancellation):
-        label_flow_run(credentials, run_id, cancel=cancel_on_cancellation)
-        return wait_for_verdict(credentials, run_id, options, report_path)
+        label = partial(label_flow_run, credentials, run_id, cancel=cancel_on_cancellation)
+        return wait_for_verdict(credentials, run_id, options, report_path, label)
 
 
 @task(**_WAITS)
@@ -134,8 +142,8 @@ async def await_for_test_run(
     options, run_id = waiting_of(locals()), run_id_of(test_run_id)
     await acheck_report_path(report_path)
     async with aguarded(credentials, run_id, cancel=cancel_on_cancellation):
-        await alabel_flow_run(credentials, run_id, cancel=cancel_on_cancellation)
-        return await await_verdict(credentials, run_id, options, report_path)
+        label = partial(alabel_flow_run, credentials, run_id, cancel=cancel_on_cancellation)
+        return await await_verdict(credentials, run_id, options, report_path, label)
 
 
 def wait_for_verdict(
@@ -143,20 +151,39 @@ def wait_for_verdict(
     run_id: int,
     options: WaitOptions,
     report_path: Destination | None,
+    show: Callable[[], object],
 ) -> dict[str, Any]:
-    """Wait for a run, show and report what becomes of it, and return a verdict that is not red."""
+    """Wait for a run, show and report what becomes of it, and return a verdict that is not red.
+
+    Args:
+        credentials: The block with the API key.
+        run_id: Database id of the run.
+        options: How to wait.
+        report_path: Where to write the report.
+        show: Shows in Prefect which run this is: meanwhile, as the wait does not depend on it.
+    """
     from empirical_provider import wait  # light until used
 
-    progress = Progress(credentials)
-    with credentials.get_client() as client:
-        verdict = wait.wait_for_test_run(
-            client,
-            run_id,
-            on_progress=progress.saw,
-            sleep=progress.pause,
-            log=credentials.logger,
-            **options.as_arguments(),
-        )
+    progress, began = Progress(credentials), time.monotonic()
+    with meanwhile(show):
+        while True:
+            try:
+                with credentials.get_client() as client:
+                    verdict = wait.wait_for_test_run(
+                        client,
+                        run_id,
+                        on_progress=progress.saw,
+                        elapsed=time.monotonic() - began,
+                        sleep=progress.pause,
+                        log=credentials.logger,
+                        **options.as_arguments(),
+                    )
+                break
+            except (AuthenticationError, NotFoundError):  # the key may have been rotated
+                reloaded = credentials.reloaded()
+                if reloaded is None:
+                    raise
+                credentials = reloaded
     progress.show()
     show_verdict(credentials, verdict)
     write_verdict(credentials, verdict, report_path)
@@ -168,22 +195,34 @@ async def await_verdict(
     run_id: int,
     options: WaitOptions,
     report_path: Destination | None,
+    show: Callable[[], Coroutine[Any, Any, object]],
 ) -> dict[str, Any]:
     """Do what `wait_for_verdict` does; waits in one event loop share their looks at the service."""
     from empirical_provider import wait  # light until used
     from empirical_provider.polling import shared_client
 
-    progress = Progress(credentials)
-    settings = credentials._client_options()  # noqa: SLF001  # nobody else's business
-    async with shared_client(run_id, **settings) as client:
-        verdict = await wait.await_for_test_run(
-            client,
-            run_id,
-            on_progress=progress.saw,
-            sleep=partial(progress.apause, sleep=client._sleep),  # noqa: SLF001  # takes the looks
-            log=credentials.logger,
-            **options.as_arguments(),
-        )
+    progress, began = Progress(credentials), time.monotonic()
+    async with ameanwhile(show):
+        while True:
+            settings = credentials._client_options()  # noqa: SLF001  # nobody else's business
+            try:
+                async with shared_client(run_id, **settings) as client:
+                    sleep = client._sleep  # noqa: SLF001  # takes the polls
+                    verdict = await wait.await_for_test_run(
+                        client,
+                        run_id,
+                        on_progress=progress.saw,
+                        elapsed=time.monotonic() - began,
+                        sleep=partial(progress.apause, sleep=sleep),
+                        log=credentials.logger,
+                        **options.as_arguments(),
+                    )
+                break
+            except (AuthenticationError, NotFoundError):  # the key may have been rotated
+                reloaded = await credentials.areloaded()
+                if reloaded is None:
+                    raise
+                credentials = reloaded
     await progress.ashow()
     await ashow_verdict(credentials, verdict)
     await awrite_verdict(credentials, verdict, report_path)

@@ -41,7 +41,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         poll_interval: Seconds between two looks at a run; default 10.
         timeout: Seconds after which to stop waiting for a run; default 7200. The run goes on.
         key_in_environment: Whether the key of a run travels in the environment of its tests, too,
-            as ``EMPIRICAL_TRIGGER_KEY``; default False. The key itself belongs to a release, so it
+            as ``EMPIRICAL_TRIGGER_KEY``; default True. The key itself belongs to a release, so it
             is given to `trigger`.
         on_retry_after_red: What a retry of the flow makes of red tests: ``fail``, the default,
             takes them over, ``rerun_failed`` re-runs those that failed, ``rerun_all`` all.
@@ -87,7 +87,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         default=7200.0, description="Seconds after which to stop waiting for a run."
     )
     key_in_environment: bool = Field(
-        default=False,
+        default=True,
         description=(
             "Whether the key of a run travels in the environment of its tests, too, as "
             "EMPIRICAL_TRIGGER_KEY."
@@ -129,6 +129,7 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
     def _request(self, changes: dict[str, Any]) -> dict[str, Any]:
         from empirical_provider.prefect.tasks import trigger_test_run
 
+        self._waiting(changes.get("build"))  # checked before anything is started
         parameters = inspect.signature(trigger_test_run).parameters
         checks.known_keys("trigger", changes, [n for n in parameters if n not in _OF_THE_JOB])
         saved = {
@@ -150,8 +151,12 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         )
 
     def _started(self, run: dict[str, Any], changes: dict[str, Any]) -> EmpiricalTestJobRun:
+        from empirical_provider.prefect.arguments import masking
+
         shared, build = changes.get("key") is not None, changes.get("build")
-        return self._handle(run["id"], run["url"], shared=shared, build=build)
+        handle = self._handle(run["id"], run["url"], shared=shared, build=build)
+        handle._credentials = masking(self._request(changes))  # noqa: SLF001  # our own
+        return handle
 
     def trigger(self, **changes: Any) -> EmpiricalTestJobRun:  # type: ignore[override]
         """Start a test run, by the task `trigger_test_run`; it does not wait for it.

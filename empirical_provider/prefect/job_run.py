@@ -130,7 +130,8 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         if self._verdict is None:
             with self._known().get_client() as client:
                 run = client.get_test_run(self._run_id)
-                self._judge(find_commit(client, run, self._waiting["expect_commit"]))
+                expected = self._waiting["expect_commit"]
+                self._judge(find_commit(client, run, expected, retry_for=None))
         return self._told()
 
     async def afetch_result(self) -> dict[str, Any]:
@@ -140,7 +141,8 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         if self._verdict is None:
             async with self._known().get_async_client() as client:
                 run = await client.get_test_run(self._run_id)
-                self._judge(await afind_commit(client, run, self._waiting["expect_commit"]))
+                expected = self._waiting["expect_commit"]
+                self._judge(await afind_commit(client, run, expected, retry_for=None))
         return self._told()
 
     # The run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -20,13 +21,14 @@ from empirical_provider.exceptions import (
     WaitTimedOutError,
 )
 from empirical_provider.hiding import hidden_overrides
-from empirical_provider.prefect.arguments import waiting_of
+from empirical_provider.prefect.arguments import masking, waiting_of
 from empirical_provider.prefect.calls import flow_run_here
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.gate import await_verdict, wait_for_verdict
 from empirical_provider.prefect.reporting import acheck_report_path, check_report_path
-from empirical_provider.prefect.starting import astart, start
+from empirical_provider.prefect.showing import ashow_run, show_run
+from empirical_provider.prefect.starting import astart_unshown, start_unshown
 from empirical_provider.prefect.tasks import may_pass
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def run_tests(
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
-    key_in_environment: bool = False,
+    key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
     policy: Policy | None = None,
     poll_interval: float = 10.0,
@@ -98,7 +100,8 @@ def run_tests(
         concurrency: A `Concurrency` or a mapping of its fields.
         add_context_metadata: Whether to add where the run comes from to the metadata.
         key: What the run is for, such as a release id: who uses the same key shares the run.
-        key_in_environment: Whether the key travels in the environment of the tests, too.
+        key_in_environment: Whether the key travels in the environment of the tests, too; default
+            yes.
         on_retry_after_red: What a retry makes of red tests: ``fail``, the default, takes them over,
             ``rerun_failed`` re-runs those that failed, ``rerun_all`` all.
         policy: As for `wait_for_test_run`, like all that follow.
@@ -125,10 +128,11 @@ def run_tests(
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     check_report_path(report_path)
     with guarded(credentials, cancel=cancel) as runs:
-        run = start(arguments, cancel=cancel)
+        run = start_unshown(arguments)
         runs[:] = [run.id]
+        show = partial(show_run, credentials, run, cancel=cancel)
         with _retryable(arguments):
-            return wait_for_verdict(credentials, run.id, options, report_path)
+            return wait_for_verdict(masking(arguments), run.id, options, report_path, show)
 
 
 @task(**_RUNS)
@@ -148,7 +152,7 @@ async def arun_tests(
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
-    key_in_environment: bool = False,
+    key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
     policy: Policy | None = None,
     poll_interval: float = 10.0,
@@ -164,10 +168,11 @@ async def arun_tests(
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
     await acheck_report_path(report_path)
     async with aguarded(credentials, cancel=cancel) as runs:
-        run = await astart(arguments, cancel=cancel)
+        run = await astart_unshown(arguments)
         runs[:] = [run.id]
+        show = partial(ashow_run, credentials, run, cancel=cancel)
         with _retryable(arguments):
-            return await await_verdict(credentials, run.id, options, report_path)
+            return await await_verdict(masking(arguments), run.id, options, report_path, show)
 
 
 def _may_cancel(arguments: Mapping[str, Any]) -> bool:

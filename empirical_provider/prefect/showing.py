@@ -1,15 +1,18 @@
 """What a person and an automation see of a test run in Prefect: artifacts, labels and events.
 
-All of it is shown where there is a task run to show it at, and none of it is worth failing for.
+All of it is shown where there is a task run to show it at, and none of it is worth failing for, or
+keeping a wait from its first poll.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -32,9 +35,11 @@ __all__ = [
     "RUN",
     "Progress",
     "alabel_flow_run",
+    "ameanwhile",
     "ashow_run",
     "ashow_verdict",
     "label_flow_run",
+    "meanwhile",
     "show_run",
     "show_verdict",
 ]
@@ -56,6 +61,37 @@ _TURN = 10.0
 
 _PROGRESS = "empirical-progress"
 """Key of the progress artifacts."""
+
+
+@contextmanager
+def meanwhile(show: Callable[[], object]) -> Iterator[None]:
+    """Show something while the block runs, in a thread: Prefect's server may take its time.
+
+    The block ends once it is shown, except where it is interrupted.
+    """
+    thread = threading.Thread(target=copy_context().run, args=(show,), daemon=True)
+    thread.start()
+    try:
+        yield
+    except Exception:
+        thread.join()
+        raise
+    thread.join()
+
+
+@asynccontextmanager
+async def ameanwhile(show: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
+    """Do what `meanwhile` does, in an asyncio task."""
+    showing = asyncio.create_task(show())
+    try:
+        yield
+    except Exception:
+        await showing
+        raise
+    except BaseException:
+        showing.cancel()
+        raise
+    await showing
 
 
 def show_run(credentials: EmpiricalCredentials, run: TestRun, *, cancel: bool = True) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Logger = logging.Logger | logging.LoggerAdapter[Any]
 
-__all__ = ["astart", "start"]
+__all__ = ["astart", "astart_unshown", "start", "start_unshown"]
 
 
 def start(arguments: Mapping[str, Any], *, cancel: bool) -> TestRun:
@@ -29,6 +29,20 @@ def start(arguments: Mapping[str, Any], *, cancel: bool) -> TestRun:
         arguments: Those of the task.
         cancel: Whether the hook for cancellations may cancel the run.
     """
+    run = start_unshown(arguments)
+    show_run(arguments["credentials"], run, cancel=cancel)
+    return run
+
+
+async def astart(arguments: Mapping[str, Any], *, cancel: bool) -> TestRun:
+    """Do what `start` does, in an async task."""
+    run = await astart_unshown(arguments)
+    await ashow_run(arguments["credentials"], run, cancel=cancel)
+    return run
+
+
+def start_unshown(arguments: Mapping[str, Any]) -> TestRun:
+    """Do what `start` does, and leave showing the run to the caller, who waits for it, too."""
     from empirical_provider import trigger  # light until used
 
     wanted, request = _read(arguments)
@@ -38,12 +52,11 @@ def start(arguments: Mapping[str, Any], *, cancel: bool) -> TestRun:
             client, request, key=once, on_started=partial(_tell_id, log), save=save
         )
     _tell_url(log, run)
-    show_run(wanted.credentials, run, cancel=cancel)
     return run
 
 
-async def astart(arguments: Mapping[str, Any], *, cancel: bool) -> TestRun:
-    """Do what `start` does, in an async task."""
+async def astart_unshown(arguments: Mapping[str, Any]) -> TestRun:
+    """Do what `start_unshown` does, in an async task."""
     from empirical_provider import trigger  # light until used
 
     wanted, request = _read(arguments)
@@ -56,7 +69,6 @@ async def astart(arguments: Mapping[str, Any], *, cancel: bool) -> TestRun:
             client, request, key=once, on_started=partial(_tell_id, log), save=save
         )
     _tell_url(log, run)
-    await ashow_run(wanted.credentials, run, cancel=cancel)
     return run
 
 

@@ -68,7 +68,7 @@ def trigger_test_run(
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
-    key_in_environment: bool = False,
+    key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
     policy: Policy | None = None,
 ) -> dict[str, Any]:
@@ -125,7 +125,8 @@ def trigger_test_run(
             another request is refused. A person who retries a flow run gets a fresh run all the
             same. Default: the call has its own.
         key_in_environment: Whether the key travels in the environment of the tests, too, as
-            ``EMPIRICAL_TRIGGER_KEY``: lists of runs are known to show that; default False.
+            ``EMPIRICAL_TRIGGER_KEY``: lists of runs are known to show that. Default: wherever there
+            is a key. False: a run that has to be found may not be.
         on_retry_after_red: What a retry makes of a run whose tests failed: ``fail`` (the default)
             takes it over, ``rerun_failed`` re-runs the tests that failed, ``rerun_all`` all of
             them; the last two also when a person retries the flow run.
@@ -163,7 +164,7 @@ async def atrigger_test_run(
     concurrency: Concurrency | Mapping[str, str] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
-    key_in_environment: bool = False,
+    key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
     policy: Policy | None = None,
 ) -> dict[str, Any]:

@@ -145,6 +145,12 @@ def wait(request: pytest.FixtureRequest, empirical: Emulator, api_key: str) -> C
     return by_operator if way in {"sync", "deferrable"} else by_sensor
 
 
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a refused run page end a wait at once, and not after a minute."""
+    monkeypatch.setattr("empirical_provider.wait._GRACE", 0.1)
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let triggers look at once, and count on lists: in process there is no race to lose."""

@@ -37,6 +37,8 @@ class TaskInstance:
     """Stands in for Airflow's, which needs a whole DAG run; keeps what is pushed."""
 
     dag_id, run_id, task_id, map_index = "release", "manual__1", "e2e", -1
+    state: str | None = "running"
+    """What Airflow says of it to whoever asks."""
 
     def __init__(self, *, try_number: int = 1, max_tries: int = 0) -> None:
         self.try_number, self.max_tries = try_number, max_tries
@@ -61,8 +63,12 @@ class TaskInstance:
     def get_task_states(
         self, *, dag_id: str, run_ids: list[str], task_ids: list[str], map_index: int | None
     ) -> Any:
-        """Tell that all tasks before have succeeded, as Airflow 3 does."""
-        assert (dag_id, run_ids, map_index) == (self.dag_id, [self.run_id], None)
+        """Return its own state, or that all tasks before have succeeded, as Airflow 3 does."""
+        assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
+        if task_ids == [self.task_id]:
+            assert map_index == self.map_index
+            return {self.run_id: {self.task_id: self.state}}
+        assert map_index is None
         return {self.run_id: dict.fromkeys(task_ids, "success")}
 
 
@@ -130,6 +136,6 @@ def run(task: Any, ti: TaskInstance, **more: Any) -> Any:
 
 def again(task: Any) -> Any:
     """Return the task as a new process has it: without what the first one knew."""
-    for name in ("_run_id", "_hook", "_killed"):
+    for name in ("_run_id", "_hook", "_ti", "_killed", "_ending", "_asked_to_stop"):
         task.__dict__.pop(name, None)
     return task

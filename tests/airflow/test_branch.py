@@ -190,6 +190,9 @@ def test_an_expectation_before_counts_whichever_task_has_it(
         ({"outcome": "passed"}, "verdict of task a is not understood"),
         ({"run_id": 1, "expected_commit": True}, "verdict of task a is not understood"),
         ({"run_id": 1, "expected_commit": TESTED}, f"two commits of test run 1, {TESTED} and 000"),
+        ({"run_id": 1, "expected_commit": "0"}, "two commits of test run 1, 0 and 000"),
+        ({"run_id": 1, "expected_commit": "0" * 6}, "two commits of test run 1, 000000 and 000"),
+        ({"run_id": 1, "expected_commit": "v1"}, "two commits of test run 1, v1 and 000"),
     ],
 )
 def test_what_a_task_before_expects_is_never_guessed(

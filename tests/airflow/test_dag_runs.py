@@ -87,15 +87,16 @@ def test_every_field_is_templated_and_nothing_leaks(
     assert run.states == {"success"}
 
     bodies = {json.dumps(each.body.get("build")): each.body for each in empirical.runs}
-    everything = bodies.pop('{"url": "https://staging.example.com/1", "commit": "c0ffee"}')
+    everything = bodies.pop('{"url": "https://staging.example.com/1", "commit": "c0ffee0"}')
     metadata = everything.pop("metadata")
-    assert metadata["trigger_key"]
+    variable = {"name": "EMPIRICAL_TRIGGER_KEY", "value": metadata["trigger_key"]}
     assert everything == {
         "environment": "production",
-        "build": {"url": "https://staging.example.com/1", "commit": "c0ffee"},
+        "build": {"url": "https://staging.example.com/1", "commit": "c0ffee0"},
         "environment_variables_overrides": [
             {"name": "TOKEN", "value": secret_variable},
             {"name": "PIN", "value": "42"},
+            variable,
         ],
         "tags": ["@alice"],
         "test_case_ids": ["alice-1"],
@@ -118,6 +119,8 @@ def test_every_field_is_templated_and_nothing_leaks(
         key=lambda body: str(body["environment"]),
     )
     keys = {each.pop("metadata")["trigger_key"] for each in mapped}
+    for each in mapped:
+        assert each["environment_variables_overrides"].pop()["value"] in keys
     assert len(keys) == 2  # each mapped task has a run of its own
     assert mapped == [
         {

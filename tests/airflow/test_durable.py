@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from empirical_provider import EmpiricalClient
+from empirical_provider import EmpiricalClient, EmpiricalError, TestRunRequest
 from empirical_provider.airflow import exceptions as host
 from tests.airflow.standins import (
     AirflowFailException,
@@ -241,9 +241,35 @@ class Broken(Store):
         super().set(key, value)
 
 
-@pytest.mark.parametrize("broken", [("get",), ("set",), ("get", "set")], ids="+".join)
+@pytest.mark.parametrize("broken", [("set",), ("get", "set")], ids="+".join)
+def test_a_store_that_does_not_save_starts_nothing(
+    broken: tuple[str, ...], mode: dict[str, Any], empirical: Emulator
+) -> None:
+    """A retry could not tell then; it starts the run once the store saves again."""
+    store, ti = Broken(*broken), first_try()
+    with pytest.raises(EmpiricalError, match="No test run was started") as error:
+        attempt(ti, mode, task_state_store=store)
+    assert not isinstance(error.value, AirflowFailException)
+    assert empirical.runs == []
+    store.broken = set()
+    run_id = attempt(ti.retried(), mode, task_state_store=store)
+    assert [each.id for each in empirical.runs] == [run_id]
+
+
+def test_a_retry_after_tries_that_never_came_here_starts_at_once(
+    mode: dict[str, Any], empirical: Emulator, api_key: str
+) -> None:
+    """Beside the run of a colleague, too: the store says that nothing was sent."""
+    empirical.behave(echo_in_list=set(), echo_in_detail=set())
+    with EmpiricalClient(api_key=api_key, base_url=empirical.url) as client:
+        other = client.trigger(TestRunRequest(environment="staging"))
+    run_id = attempt(first_try().retried(), mode, task_state_store=Store())
+    assert [each.id for each in empirical.runs] == [other.id, run_id]
+
+
+@pytest.mark.parametrize("broken", [("get",)], ids="+".join)
 @pytest.mark.parametrize("point", POINTS)
-def test_a_store_that_fails_loses_neither_gate_nor_run(  # noqa: PLR0917  # fixtures, by name
+def test_a_store_that_cannot_be_read_loses_neither_gate_nor_run(  # noqa: PLR0917  # by name
     point: str,
     broken: tuple[str, ...],
     kill: Callable[[str], None],

@@ -21,6 +21,7 @@ from empirical_provider.airflow.exceptions import (
 from tests.airflow.standins import (
     AIRFLOW,
     AirflowTaskTimeout,
+    Store,
     TaskDeferred,
     TaskInstance,
     again,
@@ -40,6 +41,12 @@ pytestmark = pytest.mark.usefixtures("connection", "at_once")
 
 def asked(empirical: Emulator, endpoint: str) -> int:
     return sum(each.endpoint == endpoint for each in empirical.requests)
+
+
+def kill(task: Any) -> None:
+    """End a task as Airflow does, and wait for what comes of it."""
+    task.on_kill()
+    task._ending.join(60)
 
 
 @contextlib.contextmanager
@@ -70,11 +77,41 @@ def deferred(ti: TaskInstance, **fields: Any) -> Any:
     return again(task)
 
 
+ENDED_BY_A_USER = ("failed", "success", "skipped", "removed", "upstream_failed", "restarting", None)
+MEANT_TO_RUN = ("running", "up_for_retry", "scheduled", "queued", "deferred", "up_for_reschedule")
+
+
+class Unknown(TaskInstance):
+    """A task instance that Airflow says nothing of."""
+
+    def get_task_states(self, **_: Any) -> Any:
+        raise ConnectionError("the API server is away")
+
+
+class Gone(TaskInstance):
+    """A task instance that Airflow does not know."""
+
+    def get_task_states(self, **_: Any) -> Any:
+        return {}
+
+
+def instance(state: str | None) -> TaskInstance:
+    """Return a task instance in a state."""
+    kinds = {"unknown": Unknown, "gone": Gone}
+    ti = kinds.get(str(state), TaskInstance)()
+    ti.state = state
+    return ti
+
+
 @pytest.mark.parametrize("cancel", [True, False])
-def test_a_killed_worker_cancels_the_run_and_stops_waiting(
-    cancel: bool, empirical: Emulator
+@pytest.mark.parametrize("state", [*ENDED_BY_A_USER, *MEANT_TO_RUN, "unknown", "gone"])
+def test_sigterm_cancels_the_run_only_where_a_user_has_ended_the_task(
+    state: str | None, cancel: bool, empirical: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM makes one cancel call and ends the wait at once, although `execute` continues."""
+    """SIGTERM ends the wait at once, although `execute` continues. It makes one cancel call where
+    Airflow says that a user has ended the task: the pod of a worker may only be drained."""
+    assert waiting._KILL_LIMIT < 5  # then Airflow kills the process
+    monkeypatch.setattr(waiting, "_KILL_LIMIT", 60.0)  # a loaded machine may take longer
     empirical.script("staging", "stuck")
     task = gate(poll_interval=90, cancel_on_kill=cancel)
     began = time.monotonic()
@@ -82,21 +119,63 @@ def test_a_killed_worker_cancels_the_run_and_stops_waiting(
         terminated(task, empirical, once="get_test_run"),
         pytest.raises(EmpiricalTaskKilledError) as error,
     ):
-        run(task, TaskInstance())
+        run(task, instance(state))
     assert time.monotonic() - began < 60
     assert error.value.run_id == empirical.runs[0].id
-    assert asked(empirical, "cancel_test_run") == int(cancel)
+    asked_to_stop = cancel and state in ENDED_BY_A_USER
+    assert asked(empirical, "cancel_test_run") == int(asked_to_stop)
+    assert ("it was asked to stop" if asked_to_stop else "it goes on") in str(error.value)
+
+
+def test_a_retry_after_a_drained_worker_reattaches(empirical: Emulator) -> None:
+    """The run that was left alone is the one that the next try waits for."""
+    empirical.script("staging", "stuck")
+    ti, store = TaskInstance(max_tries=1), Store()
+    task = gate(poll_interval=90, retries=1)
+    with (
+        terminated(task, empirical, once="get_test_run"),
+        pytest.raises(EmpiricalTaskKilledError, match="it goes on"),
+    ):
+        run(task, ti, task_state_store=store)
+    empirical.set_state(empirical.runs[0].id, "ended")
+    assert run(again(task), ti.retried(), task_state_store=store) == empirical.runs[0].id
+    assert len(empirical.runs) == 1
+
+
+def test_a_kill_does_not_wait_for_a_lock_that_it_has_interrupted(
+    empirical: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler interrupts whatever the task does, also a question to Airflow, under whose lock
+    it could wait for ever: it returns, and the run is cancelled once the lock is free."""
+    lock = threading.Lock()
+
+    class Asking(TaskInstance):
+        state = "failed"
+
+        def get_task_states(self, **asked: Any) -> Any:
+            with lock:
+                return super().get_task_states(**asked)
+
+    monkeypatch.setattr(waiting, "_KILL_LIMIT", 0.2)
+    empirical.script("staging", "stuck")
+    task = gate(timeout=0.1, policy={"timed_out": "pass"})
+    run(task, Asking())
+    with lock:
+        task.on_kill()
+        assert asked(empirical, "cancel_test_run") == 0
+    kill(task)
+    assert asked(empirical, "cancel_test_run") == 1
 
 
 def test_a_kill_while_the_run_is_being_started_cancels_it_afterwards(empirical: Emulator) -> None:
-    """A run whose id nobody knew at the kill is cancelled, once, as soon as the id is known."""
+    """A run whose id was unknown at the kill is cancelled, once, as soon as the id is known."""
     empirical.fault("trigger", "delay", when="after", delay=0.5)
     task = gate(wait_for_completion=False)
     with (
         terminated(task, empirical, once="trigger"),
         pytest.raises(EmpiricalTaskKilledError),
     ):
-        run(task, TaskInstance())
+        run(task, instance("failed"))
     assert asked(empirical, "cancel_test_run") == 1
     assert empirical.runs[0].state in {"cancelling", "cancelled"}
 
@@ -109,22 +188,22 @@ def test_a_cancel_call_is_made_once_and_is_short(effect: str, empirical: Emulato
     more: dict[str, Any] = {"status": 503} if effect == "status" else {"delay": 60}
     empirical.fault("cancel_test_run", effect, times=None, **more)
     task = gate(timeout=0.1, policy={"timed_out": "pass"})
-    run(task, TaskInstance())
+    run(task, instance("failed"))
     began = time.monotonic()
-    task.on_kill()
+    kill(task)
     assert time.monotonic() - began < 30
     assert asked(empirical, "cancel_test_run") == 1
 
 
-def test_a_kill_asks_airflow_for_nothing(
+def test_a_kill_does_not_look_the_connection_up(
     empirical: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a signal handler Airflow cannot be asked for the connection: it is known by then."""
+    """There is no time for it: the connection is known by then."""
     empirical.script("staging", "stuck")
     task = gate(timeout=0.1, policy={"timed_out": "pass"})
-    run(task, TaskInstance())
+    run(task, instance("failed"))
     monkeypatch.delenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT")
-    task.on_kill()
+    kill(task)
     assert asked(empirical, "cancel_test_run") == 1
 
 

@@ -164,12 +164,28 @@ def test_what_is_stored_is_plain_and_makes_the_same_trigger() -> None:
         ({"poll_interval": 0}, "poll_interval must be a number above 0"),
         ({"empirical_conn_id": ""}, "empirical_conn_id must be a non-empty string"),
         ({"policy": {"min": 1}}, "policy has the unknown key 'min'"),
+        ({"enviroment": "staging"}, "unknown key 'enviroment'.*Did you mean 'environment'"),
     ],
 )
 def test_bad_arguments_are_refused_in_the_dag_file(fields: dict[str, Any], message: str) -> None:
     """A watcher that could not work is an import error of its DAG, and names the argument."""
     with pytest.raises(InvalidRequestError, match=message):
         watch(**fields)
+
+
+def test_the_arguments_of_another_version_are_understood() -> None:
+    """A triggerer that is older than the DAG processor ignores what is new in stored arguments, and
+    a newer one has defaults for what is missing: in each of them, and in all."""
+    wanted = watch(environment="staging", outcome="failed", policy={"failed": "skip"})
+    _, kwargs = wanted.serialize()
+    new = {"a_new_argument": 1, "policy": {**kwargs["policy"], "a_new_outcome": "fail"}}
+    assert watch(**{**kwargs, **new}).serialize() == wanted.serialize()
+    for name in kwargs.keys() - {"stored"}:
+        rest = {key: value for key, value in kwargs.items() if key != name}
+        _, again = watch(**rest).serialize()
+        assert again.keys() == kwargs.keys()
+        assert {key: again[key] for key in rest} == rest
+    assert watch(stored=True).serialize() == watch().serialize()
 
 
 def test_alone_it_tells_each_end_once(empirical: Emulator, end: Callable[..., int]) -> None:
@@ -461,3 +477,5 @@ def test_a_saved_value_that_is_no_cursor_counts_for_nothing(end: Callable[..., i
     [key] = store.values
     store.values[key] = json.dumps({"floor": "x"})
     assert played(memory.recall()) is None
+    store.values[key] = json.dumps({"floor": 1, "a_new_key": [1]})
+    assert played(memory.recall()) == Cursor(floor=1)

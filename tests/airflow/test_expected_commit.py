@@ -127,3 +127,41 @@ def test_the_example_releases_only_what_was_tested(
     dag_run = run_dag("tested_commit", EXAMPLES, conf=conf, may_fail=True)
     assert dag_run.task("release")[0] == state
     assert ("has tested another commit" in dag_run.output) is (tested == OTHER)
+
+
+@pytest.mark.parametrize("fault", [{"effect": "status", "status": 403}, {"effect": "malformed"}])
+def test_a_branch_goes_no_way_while_the_commit_cannot_be_read(
+    fault: dict[str, Any], empirical: Emulator, started: Callable[..., int]
+) -> None:
+    """The list that should tell the commit fails: the branch fails, and chooses neither way."""
+    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail - {"commit"})
+    run_id = started(OTHER)
+    empirical.set_state(run_id, "ended")
+    empirical.fault("list_test_runs", times=None, **fault)
+    task = EmpiricalBranchOperator(
+        task_id="decide", test_run_id=run_id, expect_commit=RELEASED, follow_if_passed="promote"
+    )
+    with pytest.raises(AirflowFailException, match="Could not list the test runs"):
+        task.choose_branch(context_of(TaskInstance()))
+
+
+def test_a_branch_asks_again_for_a_commit(empirical: Emulator, started: Callable[..., int]) -> None:
+    """A failure that passes is repeated as for every request of the branch."""
+    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail - {"commit"})
+    run_id = started(OTHER)
+    empirical.set_state(run_id, "ended")
+    empirical.fault("list_test_runs", "status", status=500)
+    task = EmpiricalBranchOperator(
+        task_id="decide", test_run_id=run_id, expect_commit=RELEASED, follow_if_failed="roll_back"
+    )
+    assert task.choose_branch(context_of(TaskInstance())) == ["roll_back"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"expect_commit": "abc123"}, {"build": {"commit": "abc123"}}], ids=["own", "build"]
+)
+def test_a_short_hash_starts_nothing(fields: dict[str, Any], empirical: Emulator) -> None:
+    """Fewer than seven characters of a hash fail the task for good before a run is started."""
+    with pytest.raises(AirflowFailException, match="at least 7 characters"):
+        run(gate(**fields), TaskInstance())
+    assert empirical.requests == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +20,7 @@ from empirical_provider import (
 )
 from empirical_provider import exceptions as core
 from empirical_provider.airflow import exceptions as host
+from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
 from tests.airflow.standins import (
     AirflowFailException,
@@ -53,6 +56,8 @@ pytestmark = pytest.mark.usefixtures("connection", "at_once")
         ("superseded", None, "superseded", host.EmpiricalRunSupersededError),
         ("no_tests", None, "no_tests", host.EmpiricalNoTestsError),
         ("no_tests", {"min_tests": 0}, "passed", None),
+        ("incomplete", None, "incomplete", host.EmpiricalRunIncompleteError),
+        ("incomplete", {"incomplete": "pass"}, "incomplete", None),
         ("passed", {"min_tests": 100}, "no_tests", host.EmpiricalNoTestsError),
         ("passed", {"passed": "fail"}, "passed", host.EmpiricalGateClosedError),
         ("stuck", None, "timed_out", host.EmpiricalWaitTimedOutError),
@@ -84,7 +89,11 @@ def test_every_outcome_is_the_same_in_every_way_to_wait(  # noqa: PLR0917  # a t
         assert str(error.value).startswith(f"Empirical test run {empirical.runs[0].id}")
         assert f"/acme/test-runs/{empirical.runs[0].id}" in str(error.value)
         if raised is not AirflowSkipException:
-            final = raised in {host.EmpiricalTestsFailedError, host.EmpiricalGateClosedError}
+            final = raised in {
+                host.EmpiricalTestsFailedError,
+                host.EmpiricalGateClosedError,
+                host.EmpiricalRunIncompleteError,
+            }
             assert isinstance(error.value, AirflowFailException) is final
             assert error.value.verdict == ti.xcoms["verdict"]
             assert isinstance(error.value, core.GateClosedError)
@@ -130,7 +139,8 @@ def test_the_cores_table(  # noqa: PLR0917  # fixtures, by name
         with pytest.raises(core.GateClosedError) as error:
             wait(ti, policy=policy)
         assert error.value.verdict == ti.xcoms["verdict"]
-        assert isinstance(error.value, AirflowFailException) is (outcome == "failed")
+        is_final = outcome in {"failed", "incomplete"}
+        assert isinstance(error.value, AirflowFailException) is is_final
     verdict = ti.xcoms["verdict"]
     assert (verdict["run_id"], verdict["outcome"]) == (empirical.runs[0].id, outcome)
     assert verdict["decision"] == ("pass" if outcome == "passed" else "fail")
@@ -161,11 +171,37 @@ def test_trouble_while_looking_is_survived(
 def test_a_refused_key_ends_the_wait_for_good(
     status: int, wait: Callable[..., Any], empirical: Emulator, api_key: str
 ) -> None:
-    """A key that is not accepted fails the task at once and without a retry, in every way."""
+    """A key that is not accepted fails the task, and without a retry; a sensor in reschedule mode,
+    which knows nothing of its polls before, fails at its timeout."""
     empirical.fault("get_test_run", "status", status=status, times=None)
-    with pytest.raises(AirflowFailException, match=f"answered {status}") as error:
-        wait(TaskInstance())
+    ends = (AirflowFailException, host.EmpiricalWaitTimedOutError)
+    with pytest.raises(ends, match=f"answered {status}") as error:
+        wait(TaskInstance(), timeout=2)
     assert api_key not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_was_rotated_does_not_end_the_wait(
+    status: int,
+    wait: Callable[..., Any],
+    empirical: Emulator,
+    connection: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a poll is rejected and the connection has changed since, the wait goes on by what it
+    says now, in every way."""
+    look_up, times = EmpiricalHook.get_connection, itertools.count(1)
+
+    def changing(conn_id: str) -> Any:
+        now = {**connection, "extra": {"timeout": 10 + next(times)}}
+        monkeypatch.setenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT", json.dumps(now))
+        return look_up(conn_id)
+
+    monkeypatch.setattr(EmpiricalHook, "get_connection", staticmethod(changing))
+    empirical.fault("get_test_run", "status", status=status, times=1)
+    ti = TaskInstance()
+    assert wait(ti) == empirical.runs[0].id
+    assert ti.xcoms["verdict"]["outcome"] == "passed"
 
 
 def test_a_finished_run_never_defers(empirical: Emulator) -> None:

@@ -56,6 +56,8 @@ def test_a_key_is_all_that_a_connection_needs(
         ({"host": "api.empirical.run"}, "https://api.empirical.run"),
         ({"host": "http://127.0.0.1:8321"}, "http://127.0.0.1:8321"),
         ({"host": "127.0.0.1", "port": 8321, "schema": "http"}, "http://127.0.0.1:8321"),
+        ({"host": "https://a.example/emp", "port": 8443}, "https://a.example:8443/emp"),
+        ({"host": "a.example/emp/", "port": 8443}, "https://a.example:8443/emp"),
     ],
 )
 def test_the_host_is_a_url_or_a_name(

@@ -135,9 +135,9 @@ def test_a_build_whose_commit_comes_out_as_none_is_refused(empirical: Emulator) 
     task.render_template_fields({})
     with pytest.raises(AirflowFailException, match=r"build\.commit must have a value"):
         task.execute(context_of(TaskInstance()))
-    task.build = {"commit": "abc", "branch": None}
+    task.build = {"commit": "abcdef0", "branch": None}
     task.execute(context_of(TaskInstance()))
-    assert [each.body["build"] for each in empirical.runs] == [{"commit": "abc"}]
+    assert [each.body["build"] for each in empirical.runs] == [{"commit": "abcdef0"}]
 
 
 @pytest.mark.usefixtures("connection")

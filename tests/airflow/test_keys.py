@@ -87,7 +87,7 @@ def test_an_own_key_is_the_same_in_each_try_and_nobody_elses(
     assert len(set(keys)) == 1
     assert json.loads(keys[0]) == [
         "airflow",
-        "http://localhost:8080",
+        f"http://localhost:8080 {BEGAN.timestamp()}",
         "release",
         "manual__1",
         "e2e",
@@ -108,16 +108,43 @@ def test_an_own_key_is_the_same_in_each_try_and_nobody_elses(
     assert len(set(keys)) == len(keys) - 1
 
 
+def test_two_deployments_that_are_not_told_apart_by_their_address_have_two_keys() -> None:
+    """With the default address the moment at which the DAG run has begun tells them apart."""
+    ti, keys = first_try(), set()
+    for began in (BEGAN, BEGAN + timedelta(microseconds=1), BEGAN + timedelta(seconds=2)):
+        context = context_of(ti, dag_run=SimpleNamespace(start_date=began))
+        keys.add(once_for(context, Memory(context), key=None, retries=RETRIES).key)
+    assert len(keys) == 3
+
+
+def test_a_clear_that_gives_the_dag_run_another_start_keeps_the_key() -> None:
+    """Where a store keeps it; a re-run of what was red needs it."""
+    store, ti, keys = Store(), first_try(), set()
+    for began in (BEGAN, BEGAN + timedelta(days=1)):
+        context = context_of(ti, task_state_store=store, dag_run=SimpleNamespace(start_date=began))
+        memory = Memory(context)
+        keys.add(once_for(context, memory, key=None, retries=RETRIES).key)
+        memory.save(None)
+        ti = ti.cleared(RETRIES)
+    assert len(keys) == 1
+
+
 @pytest.mark.parametrize("record", [None, {"key": "k", "since": 1.0, "run_id": 4}])
 def test_what_was_saved_is_enough_to_know(record: dict[str, Any] | None) -> None:
-    """Where this generation has saved, nothing else is looked for; of another one only the record
-    is passed on."""
+    """With a store that can be read nothing else is looked for: nothing is sent that is not saved
+    before. The record of another generation is passed on."""
     store, ti = Store(), first_try()
     Memory(context_of(ti, task_state_store=store)).save(record)
     told = once(ti.retried(), task_state_store=store)
     assert (told.tried_since, told.saved) == (None, record)
     later = once(ti.cleared(RETRIES).retried(), task_state_store=store)
-    assert (later.tried_since, later.saved) == (BEGAN.timestamp(), record)
+    assert (later.tried_since, later.saved) == (None, record)
+
+
+def test_an_empty_store_is_enough_to_know() -> None:
+    """A retry after tries that never came to the operator starts at once: nothing was sent."""
+    told = once(first_try().retried(), task_state_store=Store())
+    assert (told.tried_since, told.saved) == (None, None)
 
 
 @pytest.mark.parametrize("stored", ["text", 7, {}, {"generation": "2"}, {"generation": 2}])

@@ -60,18 +60,33 @@ def test_a_lost_answer_is_made_good_where_the_service_tells(
     is_complete(ti, run_id, mode, "passed")
 
 
-def test_what_nobody_can_tell_is_looked_up_again_by_a_retry(
+def test_what_no_retry_can_tell_burns_none(
     mode: dict[str, Any], host_has: dict[str, Any], empirical: Emulator
 ) -> None:
-    """Where the service shows no key, nothing is sent a second time; a retry may see more."""
-    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail - {"metadata"})
+    """Where the service shows no key, nothing is sent a second time, and no retry sees more."""
+    hidden = {"metadata", "environment_variables_overrides"}
+    empirical.behave(
+        echo_in_list=empirical.behaviour.echo_in_list - hidden,
+        echo_in_detail=empirical.behaviour.echo_in_detail - hidden,
+    )
     empirical.fault("trigger", "drop", when="after")
+    with pytest.raises(AirflowFailException, match="trigger key") as error:
+        attempt(first_try(), mode, **host_has)
+    assert isinstance(error.value.__cause__, TriggerOutcomeUnknownError)
+    assert len(empirical.runs) == 1
+
+
+def test_what_cannot_be_read_is_looked_up_again_by_a_retry(
+    mode: dict[str, Any], host_has: dict[str, Any], empirical: Emulator
+) -> None:
+    """Where the list fails, nothing is sent a second time; a retry may be able to read it."""
+    empirical.fault("trigger", "drop", when="after")
+    empirical.fault("list_test_runs", "status", status=403, times=2)
     ti = first_try()
     for each in (ti, ti.retried()):
         with pytest.raises(TriggerOutcomeUnknownError, match="trigger key") as error:
             attempt(each, mode, **host_has)
         assert not isinstance(error.value, AirflowFailException)
-    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail | {"metadata"})
     last = ti.retried().retried()
     run_id = attempt(last, mode, **host_has)
     assert [each.id for each in empirical.runs] == [run_id]

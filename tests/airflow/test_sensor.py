@@ -83,7 +83,7 @@ def test_soft_fail_skips_also_where_there_is_no_verdict(
     way: dict[str, Any], start: Callable[..., int], empirical: Emulator
 ) -> None:
     """A refused key skips a soft sensor, as any failure of Airflow's own sensors does."""
-    task = sensor(test_run_id=start("passed"), soft_fail=True, **way)
+    task = sensor(test_run_id=start("passed"), soft_fail=True, timeout=1, **way)
     empirical.fault("get_test_run", "status", status=401, times=None)
     with pytest.raises(AirflowSkipException, match="answered 401"):
         run(task, TaskInstance())

@@ -5,23 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from empirical_provider import (
     AuthenticationError,
     EmpiricalClient,
+    GatePolicy,
     NotFoundError,
+    TestRun,
     TestRunRequest,
+    TestRunState,
     UnreadableAnswerError,
 )
 from empirical_provider.airflow import triggers
-from empirical_provider.airflow.events import event_of_error, verdict_of
+from empirical_provider.airflow.events import event_of_error, event_of_verdict, verdict_of
+from empirical_provider.airflow.exceptions import EmpiricalTestsFailedError
 from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.triggers import EmpiricalTestRunTrigger
+from empirical_provider.airflow.versions import on_kill_timeout
 from empirical_provider.emulator import Emulator
+from empirical_provider.verdict import judge
 from tests.airflow.standins import (
     AIRFLOW,
     AirflowFailException,
@@ -35,7 +44,7 @@ from tests.airflow.standins import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -247,30 +256,103 @@ def test_the_connection_is_not_looked_up_on_the_loop(
     assert loops == [None]
 
 
-@pytest.mark.parametrize(
-    ("event", "told"),
-    [
-        (None, "it is empty"),
-        ("passed", "it is a str"),
-        ({}, "it is a dict"),
-        ({"status": "success"}, "unknown status 'success'"),
-        ({"status": "verdict"}, "unknown status 'verdict', or not what belongs to it"),
-        ({"status": "verdict", "verdict": None}, "not what belongs to it"),
-        ({"status": "verdict", "verdict": {"outcome": "passed"}}, "its verdict cannot be read"),
-        ({"status": "error", "kind": "mood", "message": "x"}, "unknown kind of error 'mood'"),
-    ],
-)
+NOT_UNDERSTOOD: list[tuple[Any, str]] = [
+    (None, "it is empty"),
+    ("passed", "it is a str"),
+    ({}, "it is a dict"),
+    ({"status": "success"}, "unknown status 'success'"),
+    ({"status": "verdict"}, "unknown status 'verdict', or not what belongs to it"),
+    ({"status": "verdict", "verdict": None}, "not what belongs to it"),
+    ({"status": "verdict", "verdict": {"outcome": "passed"}}, "its verdict cannot be read"),
+    (
+        {"status": "verdict", "verdict": {"run_id": 1, "outcome": "new", "decision": "pass"}},
+        "its verdict cannot be read",
+    ),
+    ({"status": "error", "kind": "mood", "message": "x"}, "unknown kind of error 'mood'"),
+]
+
+
+@pytest.mark.parametrize("outcome", ["passed", "failed"])
+@pytest.mark.parametrize(("event", "told"), NOT_UNDERSTOOD)
 @pytest.mark.usefixtures("at_once")
-def test_an_event_that_is_not_ours_opens_no_gate(event: Any, told: str) -> None:
-    """Anything but the events that the trigger makes fails the task, and names run and page."""
+def test_an_event_that_is_not_understood_leads_to_a_poll(
+    event: Any, told: str, outcome: str, empirical: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anything but the events that this version makes opens no gate and closes none: the worker
+    polls the run itself, and the log names run, page and what was wrong."""
+    empirical.script("staging", outcome)
     ti = TaskInstance()
     task = gate(deferrable=True)
     with pytest.raises(TaskDeferred):
         task.execute(context_of(ti))
-    with pytest.raises(AirflowFailException, match="event is not understood") as error:
-        again(task).execute_complete(context_of(ti), event)
-    assert told in str(error.value)
-    assert ti.xcoms["test_run_url"] in str(error.value)
+    if outcome == "passed":
+        assert again(task).execute_complete(context_of(ti), event) == empirical.runs[0].id
+    else:
+        with pytest.raises(EmpiricalTestsFailedError):
+            again(task).execute_complete(context_of(ti), event)
+    assert ti.xcoms["verdict"]["outcome"] == outcome
+    [warning] = [each for each in caplog.messages if "event is not understood" in each]
+    assert told in warning
+    assert ti.xcoms["test_run_url"] in warning
+
+
+JSON = st.none() | st.booleans() | st.integers() | st.text() | st.dictionaries(st.text(), st.text())
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+@pytest.mark.usefixtures("at_once")
+def test_an_event_of_another_version_is_understood(data: st.DataObject) -> None:
+    """A triggerer that is upgraded before its workers, or after them, opens the gate all the same:
+    what is new in its event is ignored, and what is missing has a default."""
+    verdict = judge(
+        TestRun(id=456, state=TestRunState.ENDED, total_count=1, failed_count=0), GatePolicy()
+    )
+    event = event_of_verdict(verdict)
+    for each in (event, event["verdict"], event["verdict"]["counts"]):
+        new = st.text().filter(lambda name, each=each: name not in each)
+        each.update(data.draw(st.dictionaries(new, JSON, max_size=2)))
+    for name in data.draw(st.sets(st.sampled_from(sorted(verdict.as_dict())))):
+        if name not in {"run_id", "outcome", "decision"}:
+            event["verdict"].pop(name, None)
+    stored_event = json.loads(json.dumps(event))
+    assert gate(deferrable=True).execute_complete(context_of(TaskInstance()), stored_event) == 456
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_the_arguments_of_another_version_are_understood(data: st.DataObject) -> None:
+    """A triggerer that is older than the workers ignores a new argument and a new outcome in the
+    policy; one that is newer has a default for what they did not store."""
+    given_arguments = {
+        "test_run_id": 456,
+        "empirical_conn_id": "empirical_default",
+        "started_at": 1.0,
+        "deadline": 2.0,
+        "start_deadline": 1.5,
+        "poll_interval": 5.0,
+        "policy": {**GatePolicy(failed="skip").as_dict(), "a_new_outcome": "fail"},
+        "first_poll_at": 1.2,
+        "cancel_on_kill": False,
+        "expect_commit": "4f0c2d1",
+    }
+    optional = sorted(given_arguments)[:]
+    for name in ("test_run_id", "empirical_conn_id", "started_at", "deadline"):
+        optional.remove(name)
+    dropped = data.draw(st.sets(st.sampled_from(optional)))
+    name = st.text().filter(lambda name: name not in given_arguments)
+    added = data.draw(st.dictionaries(name, JSON, max_size=3))
+    kept = {name: value for name, value in given_arguments.items() if name not in dropped}
+    _, kwargs = EmpiricalTestRunTrigger(**{**added, **kept}).serialize()
+    assert kwargs.keys() == given_arguments.keys()
+    if "policy" in kept:
+        assert GatePolicy.of(kwargs["policy"]) == GatePolicy(failed="skip")
+        kwargs["policy"] = kept["policy"]
+    assert {name: kwargs[name] for name in kept} == kept
 
 
 def test_an_unknown_error_of_the_core_has_an_event_too() -> None:
@@ -326,19 +408,158 @@ def test_a_trigger_that_was_taken_over_cancels_nothing(
     assert asked_to_cancel(empirical) == (state in {"failed", "deferred anew"})
 
 
-@pytest.mark.parametrize("effect", ["status", "drop", "delay"])
-def test_a_cancel_that_fails_is_not_repeated_and_is_short(
-    effect: str, start: Callable[..., EmpiricalTestRunTrigger], empirical: Emulator
+FAULTS: dict[str, dict[str, Any]] = {"status": {"status": 503}, "drop": {}, "delay": {"delay": 60}}
+
+
+@pytest.mark.parametrize("times", [1, None])
+@pytest.mark.parametrize("effect", FAULTS)
+def test_a_cancel_that_fails_has_a_second_attempt(
+    effect: str,
+    times: int | None,
+    start: Callable[..., EmpiricalTestRunTrigger],
+    empirical: Emulator,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Airflow gives a kill little time: one call, and no error out of it."""
-    assert triggers._CANCEL_WITHIN <= 3
+    """The cancel is asked for twice at most, within the time that Airflow gives, without an error
+    out of it."""
     trigger = start("stuck")
-    more: dict[str, Any] = {"status": {"status": 503}, "drop": {}, "delay": {"delay": 60}}[effect]
-    empirical.fault("cancel_test_run", effect, times=None, **more)
+    empirical.fault("cancel_test_run", effect, times=times, **FAULTS[effect])
     began = time.monotonic()
     asyncio.run(trigger.on_kill())
     assert time.monotonic() - began < 30
+    assert asked_to_cancel(empirical) == 2
+    is_cancelled = empirical.runs[-1].state in {"cancelling", "cancelled"}
+    assert is_cancelled == (times == 1)
+    assert ("could not be cancelled" in caplog.text) == (times is None)
+
+
+def test_a_rejected_cancel_has_no_second_attempt(
+    start: Callable[..., EmpiricalTestRunTrigger], empirical: Emulator
+) -> None:
+    """Where a retry does not help, there is one request."""
+    trigger = start("stuck")
+    empirical.fault("cancel_test_run", "status", status=403, times=None)
+    asyncio.run(trigger.on_kill())
     assert asked_to_cancel(empirical) == 1
+
+
+class Airflow:
+    """Stands in for a triggerer's supervisor: what it says of a task, after so long."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.failures = 0
+        self.seconds = 0.0
+        self.waiting = threading.Event()
+
+    def is_deferred(self, _: Any) -> bool:
+        self.asked += 1
+        self.waiting.wait(self.seconds)
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the supervisor is busy")
+        return False
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    """Have triggers that ask a supervisor, which has not been asked yet."""
+    supervisor = Airflow()
+    monkeypatch.setattr(triggers, "is_deferred", supervisor.is_deferred)
+    monkeypatch.setattr(triggers, "_warm", False, raising=False)
+    monkeypatch.setattr(EmpiricalTestRunTrigger, "task_instance", object())
+    yield supervisor
+    supervisor.waiting.set()
+
+
+only_where_airflow_tells = pytest.mark.skipif(
+    AIRFLOW < (3, 3), reason="before 3.3 Airflow tells no trigger of a kill"
+)
+
+
+@only_where_airflow_tells
+def test_a_slow_look_up_does_not_keep_a_run_from_being_cancelled(
+    airflow: Airflow, start: Callable[..., EmpiricalTestRunTrigger], empirical: Emulator
+) -> None:
+    """The first question to a fresh triggerer takes seconds: it has most of Airflow's limit."""
+    trigger, airflow.seconds = start("stuck"), 4.0
+    asyncio.run(trigger.on_kill())
+    assert asked_to_cancel(empirical) == 1
+
+
+@only_where_airflow_tells
+def test_a_look_up_that_fails_has_a_second_attempt(
+    airflow: Airflow, start: Callable[..., EmpiricalTestRunTrigger], empirical: Emulator
+) -> None:
+    """One error of the supervisor decides nothing; after two, the run is left alone."""
+    airflow.failures = 1
+    asyncio.run(start("stuck").on_kill())
+    assert (airflow.asked, asked_to_cancel(empirical)) == (2, 1)
+    airflow.failures = 9
+    asyncio.run(start("stuck").on_kill())
+    assert (airflow.asked, asked_to_cancel(empirical)) == (4, 1)
+
+
+@only_where_airflow_tells
+def test_a_kill_ends_before_airflow_ends_it(
+    airflow: Airflow,
+    start: Callable[..., EmpiricalTestRunTrigger],
+    empirical: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What takes too long is given up within Airflow's own limit, and the log says what to do."""
+    monkeypatch.setattr(triggers, "on_kill_timeout", lambda: 1.0)
+    trigger, airflow.seconds = start("stuck"), 60.0
+
+    async def killed() -> None:
+        async with asyncio.timeout(1.0):  # Airflow's
+            await trigger.on_kill()
+
+    asyncio.run(killed())
+    airflow.waiting.set()
+    assert asked_to_cancel(empirical) == 0
+    assert "could not be cancelled within 1 s. Cancel it on its page" in caplog.text
+
+
+def test_airflow_says_how_long_a_kill_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is `[triggerer] on_kill_timeout`, which is 30 s where nothing else is configured."""
+    assert on_kill_timeout() == 30
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__ON_KILL_TIMEOUT", "7")
+    assert on_kill_timeout() == 7
+
+
+@only_where_airflow_tells
+def test_what_a_kill_needs_is_warmed_up_once_when_a_trigger_begins(
+    airflow: Airflow, start: Callable[..., EmpiricalTestRunTrigger]
+) -> None:
+    """The question that a kill asks is asked by the first trigger of a triggerer, not by each, and
+    again by the next one if it failed; a trigger that cancels nothing asks nothing."""
+
+    async def begin(*fields: dict[str, Any]) -> int:
+        before = airflow.asked
+        waiting = [asyncio.ensure_future(anext(start("stuck", **each).run())) for each in fields]
+        await asyncio.sleep(0.5)  # each of them asks at once, if it does
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return airflow.asked - before
+
+    later = {"first_poll_at": time.time() + 60}
+    assert asyncio.run(begin({"cancel_on_kill": False, **later})) == 0
+    airflow.failures = 1
+    assert asyncio.run(begin(later)) == 1
+    assert asyncio.run(begin(later, later, later)) == 1
+    assert asyncio.run(begin(later)) == 0
+
+
+@only_where_airflow_tells
+def test_warming_up_holds_no_wait_up(
+    airflow: Airflow, start: Callable[..., EmpiricalTestRunTrigger]
+) -> None:
+    """A run whose end is known has its event, also where Airflow could not be asked."""
+    airflow.failures = 9
+    assert event_of(start())["status"] == "verdict"
 
 
 def test_a_triggerer_that_goes_down_leaves_the_run_alone(

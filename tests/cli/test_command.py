@@ -68,6 +68,9 @@ def command(empirical: Emulator, api_key: str) -> Command:
         ("cancelled", (), ExitCode.CANCELLED),
         ("superseded", ("superseded=skip",), ExitCode.CANCELLED),
         ("no_tests", (), ExitCode.NO_TESTS),
+        ("incomplete", (), ExitCode.INCOMPLETE),
+        ("incomplete", ("incomplete=skip",), ExitCode.INCOMPLETE),
+        ("incomplete", ("incomplete=pass",), ExitCode.GREEN),
         ("passed", ("min_tests=9",), ExitCode.NO_TESTS),
     ],
 )

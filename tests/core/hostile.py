@@ -49,7 +49,19 @@ LITERALS = [
 VALUES = [
     *(None, True, False, -1, -(2**31), 2**31, 2**53 - 1, 2**53, 2**63, 10**30, 0, 1, 2, 3, 4, 5, 6),
     *("", "0", "1", "5", "ended", "Ended", " ended", "error", "cancelled", "queued", "failed"),
-    *("passed", "flaky", "skipped", "true", "x" * 5000, "\r\nSet-Cookie: a", "\x1b[31m", "é\u2028"),
+    *(
+        "passed",
+        "flaky",
+        "skipped",
+        "Expected",
+        "interrupted",
+        "timedOut",
+        "true",
+        "x" * 5000,
+        "\r\nSet-Cookie: a",
+        "\x1b[31m",
+        "é\u2028",
+    ),
     *([], {}, [[]], [{}], {"id": 1}, [None], {"": ""}, {"message": KEY}, {"name": OVERRIDE}),
     *(KEY, f"it is {KEY}!", OVERRIDE, OVERRIDE.replace(" ", "\n"), [OVERRIDE], {KEY: OVERRIDE}),
     *("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-11-23T10:00:00.000Z"),
@@ -58,10 +70,21 @@ NAMES = [
     *("id", "state", "total_count", "failed_count", "failed_count_after_snoozing", "flaky_count"),
     *("success_count", "skipped_count", "status", "snooze_info", "testRun", "test_run", "data"),
     *("error", "message", "trigger", "success", "metadata", "environment_variables_overrides"),
-    *("flattenedSummaryDetails", "items", "pagination", "total_pages", "slug", "name", "nesting"),
+    *(
+        "flattenedSummaryDetails",
+        "flattened_summary_details",
+        "commit",
+        "items",
+        "pagination",
+        "total_pages",
+        "slug",
+        "name",
+        "nesting",
+    ),
     *("superseded_by_test_run_id", "rerun_source_id", "duration", "created_at", "project"),
 ]
-STATUSES = {"passed", "failed", "flaky", "skipped"}
+STATUSES = {"passed", "expected", "failed", "flaky", "skipped", "fixme"}
+LISTS = ("flattenedSummaryDetails", "flattened_summary_details")
 COUNTS = [name for name in NAMES if name.endswith(("_count", "_snoozing"))]
 
 
@@ -239,40 +262,63 @@ def _strict(body: bytes) -> Any:
 def says_green(body: bytes, run_id: int, *, snoozed_counts: bool = False) -> bool:
     """Whether the text of a detail says of a run that it has ended and that its tests passed."""
     try:
-        holder = _strict(body)["data"]["test_run"]
-        nested = holder.get("testRun")
-        return _row_is_green(
-            holder if nested is None else nested,
-            holder.get("flattenedSummaryDetails"),
-            run_id,
-            snoozed_counts=snoozed_counts,
+        row, rows = _detail(_strict(body))
+        return (type(row["id"]), row["id"], row.get("state")) == (int, run_id, "ended") and (
+            _row_is_green(row, rows, snoozed_counts=snoozed_counts)
         )
     except (_NotSo, AttributeError, KeyError, TypeError):
         return False
 
 
-def _row_is_green(row: Any, tests: Any, run_id: int, *, snoozed_counts: bool) -> bool:
+def _detail(answer: Any) -> tuple[Any, list[Any]]:
+    levels = [answer]
+    for names in (("data",), ("test_run", "testRun"), ("test_run", "testRun")):
+        found = [name for name in names if levels[-1].get(name) is not None]
+        if len(found) > 1:
+            raise _NotSo
+        levels += [levels[-1][name] for name in found]
+    lists = [each.get(name) for each in levels for name in LISTS]
+    return levels[-1], [each for some in lists if isinstance(some, list) for each in some]
+
+
+def _status(row: Any) -> str:
+    status = row.get("status") if isinstance(row, dict) else None
+    return status.lower() if isinstance(status, str) else ""
+
+
+def _is_snoozed(row: Any) -> bool:
+    info = row.get("snooze_info")
+    return any(isinstance(each, dict) and each for each in (info if type(info) is list else [info]))
+
+
+def _row_is_green(row: Any, rows: list[Any], *, snoozed_counts: bool) -> bool:
     counts = {name: row[name] for name in COUNTS if row.get(name) is not None}
     if any(type(each) is not int or not 0 <= each < 2**53 for each in counts.values()):
         return False
-    listed = tests if isinstance(tests, list) else []
-    rows = [each for each in listed if isinstance(each, dict) and type(each.get("status")) is str]
-    failed = [each for each in rows if each["status"] == "failed"]
-    unsnoozed = [each for each in failed if not each.get("snooze_info")]
+    words = [_status(each) for each in rows]
+    failed = [each for each in rows if _status(each) == "failed"]
+    if any(word not in STATUSES for word in words) or not all(map(_is_snoozed, failed)):
+        return False
     after, before = counts.get("failed_count_after_snoozing"), counts.get("failed_count")
-    left = before if snoozed_counts or after is None else after
-    if left is None and rows:
-        left = len(failed if snoozed_counts else unsnoozed)
-        left += any(each["status"] not in STATUSES for each in rows)
-    total = counts.get("total_count")
-    ran = sum(each["status"] != "skipped" for each in rows) if total is None else total
+    if snoozed_counts:
+        left = None if before is None and not rows else max(before or 0, len(failed), after or 0)
+    else:
+        left = before if after is None else after
+        left = 0 if left is None and rows else left
+    total, passed = counts.get("total_count"), counts.get("success_count")
+    skipped = sum(word in {"skipped", "fixme"} for word in words)
+    ran = len(words) - skipped
+    if total is not None and passed is not None:
+        gone_wrong = (after or 0) if before is None else before
+        ran = passed + gone_wrong + counts.get("flaky_count", 0)
+        if ran + counts.get("skipped_count", 0) < total:
+            return False
+    elif total is not None and (counts.get("skipped_count", skipped) != total or not total):
+        ran = total
     parts = [counts.get(part, 0) for part in ("failed_count", "success_count", "flaky_count")]
     return (
-        (type(row["id"]), row["id"], row.get("state")) == (int, run_id, "ended")
-        and left == 0
+        left == 0
         and ran >= 1
         and (total is None or max(parts) <= total)
         and (after is None or before is None or after <= before)
-        and not (before == 0 and unsnoozed)
-        and not (snoozed_counts and after)
     )

@@ -24,8 +24,10 @@ from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.idempotency import start_once
 from empirical_provider.outcomes import failure_of, result_of
 from empirical_provider.receiving import Answer
-from empirical_provider.searching import Clocks, Pause
+from empirical_provider.searching import Clocks, LimitedCall, Pause
 from empirical_provider.settings import Settings
+from empirical_provider.started_runs import Service as Known
+from empirical_provider.started_runs import StartedRuns
 from empirical_provider.trigger_once import Save, Started, TriggerOnce
 
 if TYPE_CHECKING:
@@ -44,19 +46,44 @@ SETTINGS = Settings.checked(
 DEAD = {"error", "cancelled"}
 """States of a run that never has a verdict."""
 
-FAULTS = ("refused", "lost before", "lost after", "late", "500 before", "500 after")
+FAULTS = (
+    "refused",
+    "lost before",
+    "lost after",
+    "late",
+    "500 before",
+    "500 after",
+    "replayed before",
+    "replayed after",
+)
 LATE = 30.0
 """Seconds after which a request is acted on whose connection broke at once."""
 
 
+OLD = 600.0
+"""Seconds after which a proxy replays a response. It may do so earlier, and nobody could tell."""
+
+
 class Service:
-    """An Empirical whose clock is turned by hand."""
+    """An Empirical whose clock is turned by hand.
+
+    Attributes:
+        now: The true time.
+        date_is_off_by: Seconds by which the ``Date`` of its responses is ahead of the clock that
+            dates its runs.
+        date: That of the last response; None: there was none.
+        cancelled: Ids of the runs that it was asked to cancel.
+    """
 
     def __init__(self, **switches: Any) -> None:
         self.now = 1_800_000_000.0
+        self.date_is_off_by = 0.0
         settings = EmulatorSettings(advance="time", state_seconds=86_400.0)
         self.state = State(settings, Behaviour().but(switches), lambda: self.now)
         self._late: list[tuple[float, Call[Any]]] = []
+        self.date: float | None = None
+        self.cancelled: set[int] = set()
+        self._starts: list[tuple[float, Answer]] = []
 
     def turn(self, seconds: float) -> None:
         """Let time pass; what is late is acted on at its time."""
@@ -70,22 +97,33 @@ class Service:
 
     def perform(self, call: Call[Any], fault: str | None = None) -> Any:
         """Make a request, as a client does: return its result, or raise one of our errors."""
+        self.date = None
         if fault == "refused":
             raise failure_of(SETTINGS, call, httpx.ConnectError("refused"))
         if fault == "late":
             self._late.append((self.now + LATE, call))
-        acted = None if fault in {"lost before", "late", "500 before"} else self._act(call)
+        old = [answer for at, answer in self._starts if at < self.now - OLD]
+        before = {"lost before", "late", "500 before", "replayed before"}
+        acted = None if fault in before else self._act(call)
+        if fault in {"replayed before", "replayed after"}:
+            if not (old and call.starts_run):
+                raise failure_of(SETTINGS, call, httpx.ReadError("lost"))
+            return self._heard(call, old[-1])
         if fault in {"lost before", "lost after", "late"}:
             raise failure_of(SETTINGS, call, httpx.ReadError("lost"))
         status, body = acted if fault is None and acted else (500, {"error": {"message": "oops"}})
-        return result_of(SETTINGS, call, self._answer(status, body))
+        answer = self._answer(status, body)
+        if call.starts_run and status < 300:
+            self._starts.append((self.now, answer))
+        return self._heard(call, answer)
+
+    def _heard(self, call: Call[Any], answer: Answer) -> Any:
+        self.date = answer.sent_at
+        return result_of(SETTINGS, call, answer)
 
     def _answer(self, status: int, body: Any) -> Answer:
-        return Answer(status, {"date": self.date()}, json.dumps(body).encode())
-
-    def date(self) -> str:
-        """Return the Date header of an answer."""
-        return formatdate(self.state.time(), usegmt=True)
+        date = formatdate(self.state.time() + self.date_is_off_by, usegmt=True)
+        return Answer(status, {"date": date}, json.dumps(body).encode())
 
     def _act(self, call: Call[Any]) -> tuple[int, Any]:
         try:
@@ -110,6 +148,7 @@ class Service:
                 run = state.read(int(run_id))
                 return views.detail_answer(run, state.settings, behaviour.echo_in_detail)
             case "POST", [run_id, "cancel"]:
+                self.cancelled.add(int(run_id))
                 state.cancel(int(run_id), None)
                 state.force(int(run_id), "cancelled")  # at once: no test here is about how long
                 return {"message": "cancelled"}
@@ -162,7 +201,8 @@ class Attempt:
     service: Service
     clock_is_off_by: float
     in_environment: bool
-    ahead: float | None = None
+    api_key: str = "key"
+    service_ahead: float | None = None
     reply: Any = None
     error: EmpiricalError | None = None
     result: TestRun | None = None
@@ -172,10 +212,22 @@ class Attempt:
     """Of the next request that starts a run, and of the next other one."""
 
     def __post_init__(self) -> None:
-        clocks = Clocks(wall=self.wall, server_ahead=lambda: self.ahead)
+        self.clocks = Clocks(wall=self.wall, running=self.running, service=self.service_time)
         self.dead = {run.id for run in self.service.runs if run.state in DEAD}
         once = self.task.once(in_environment=self.in_environment)
-        self.steps = start_once(self.task.request, once, clocks, "http://127.0.0.1:1")
+        known = Known(
+            base_url="http://127.0.0.1:1",
+            dashboard_url="http://127.0.0.1:1",
+            api_key=self.api_key,
+            started=StartedRuns(),
+        )
+        self.steps = start_once(self.task.request, once, self.clocks, known)
+
+    def running(self) -> float:
+        return self.service.now - 1_700_000_000.0
+
+    def service_time(self) -> float | None:
+        return None if self.service_ahead is None else self.service_ahead + self.running()
 
     def wall(self) -> float:
         return self.service.now + self.clock_is_off_by
@@ -198,11 +250,13 @@ class Attempt:
                 self.task.saved = record
             case Started(run):
                 self.run_ids.append(run.id)
-            case Call():
-                fault = self.faults.pop(step.starts_run, None)
+            case Call() | LimitedCall():
+                call = step if isinstance(step, Call) else step.call
+                fault = self.faults.pop(call.starts_run, None)
                 try:
-                    self.reply = self.service.perform(step, fault)
-                    self.ahead = self.service.state.time() - self.wall()
+                    self.reply = self.service.perform(call, fault)
                 except EmpiricalError as error:
                     self.error = error
+                if self.service.date is not None:
+                    self.service_ahead = self.service.date - self.running()
         return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,3 +234,112 @@ def test_a_missing_driver_is_told_before_anything_starts(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(InvalidRequestError, match=r"cannot be opened.*ImportError: Install s3fs"):
         check_writable("s3://bucket/junit.xml")
+
+
+@pytest.mark.parametrize("target", ["a file", "nothing yet", "a link", "a relative one"])
+def test_a_link_stays_and_what_it_leads_to_is_replaced(target: str, tmp_path: Path) -> None:
+    """Who has put a link there finds the report where it leads to, and the link as it was."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    file, link = elsewhere / "junit.xml", tmp_path / "link.xml"
+    if target != "nothing yet":
+        file.write_text("an earlier one")
+    if target == "a link":
+        (elsewhere / "other.xml").symlink_to(file)
+    leads_to = {"a link": elsewhere / "other.xml", "a relative one": Path("elsewhere/junit.xml")}
+    link.symlink_to(leads_to.get(target, file))
+    before = sorted(each for each in tmp_path.rglob("*"))
+    check_writable(link)
+    write_report(REPORT, link)
+    assert link.is_symlink()
+    assert not file.is_symlink()
+    assert file.read_text() == REPORT.as_junit()
+    assert sorted(tmp_path.rglob("*")) == sorted({*before, file})
+
+
+def test_a_link_to_nowhere_is_refused_early(tmp_path: Path) -> None:
+    """A link into a folder that is not there is no place for a report."""
+    link = tmp_path / "link.xml"
+    link.symlink_to(tmp_path / "missing" / "junit.xml")
+    with pytest.raises(InvalidRequestError, match="no report can be written to"):
+        check_writable(link)
+    loop = tmp_path / "loop.xml"
+    loop.symlink_to(loop)
+    with pytest.raises(ReportNotWrittenError, match="cannot be written"):
+        write_report(REPORT, loop)
+    assert loop.is_symlink()
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    """Who reads a named pipe gets the report, and the pipe stays one."""
+    pipe = tmp_path / "report.json"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        check_writable(pipe)
+        write_report(REPORT, pipe)
+        assert os.read(reader, 1_000_000).decode() == REPORT.as_json()
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_pipe_that_nobody_reads_is_an_error_at_once(tmp_path: Path) -> None:
+    """A gate does not wait for somebody to come and read its report."""
+    pipe = tmp_path / "report.json"
+    os.mkfifo(pipe)
+    with pytest.raises(ReportNotWrittenError, match="No such device or address"):
+        write_report(REPORT, pipe)
+    assert pipe.is_fifo()
+
+
+def test_a_device_is_written_to() -> None:
+    """A terminal shows the report, and stays one. (No test names a device that others need.)"""
+    ours, theirs = os.openpty()
+    try:
+        terminal = os.ttyname(theirs)
+        check_writable(terminal)
+        write_report(REPORT, terminal)
+        shown = os.read(ours, 100_000).decode()
+        assert Path(terminal).is_char_device()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert shown == REPORT.as_junit()
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from empirical_provider import TestRun, TestRunState, run_report, write_report
+from empirical_provider.reports import check_writable
+
+print("before")
+check_writable(sys.argv[1])
+run = TestRun(id=7, state=TestRunState.ENDED, total_count=1, failed_count=0)
+write_report(run_report(run), sys.argv[1])
+print("after")
+"""
+
+
+@pytest.mark.parametrize("path", ["/dev/fd/1", "/proc/self/fd/2", "a link as /dev/stdout is one"])
+@pytest.mark.parametrize("into", ["a file", "a pipe"])
+def test_the_own_output_is_written_to(path: str, into: str, tmp_path: Path) -> None:
+    """A report on standard output comes in its turn, wherever that goes."""
+    file = tmp_path / "out"
+    if path.startswith("a link"):
+        link = tmp_path / "stdout"
+        link.symlink_to("/proc/self/fd/1")
+        path = str(link)
+    with file.open("wb") as output:
+        stream = output if into == "a file" else subprocess.PIPE
+        done = subprocess.run(
+            [sys.executable, "-c", WRITES, path],
+            check=True,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    told = (file.read_bytes() if into == "a file" else done.stdout).decode()
+    assert told.startswith("before\n<testsuites ")
+    assert told.endswith("</testsuites>after\n")
+    assert told.count("testsuites") == 2

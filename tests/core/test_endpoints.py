@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 from typing import Any
 
 import pytest
 
-from empirical_provider import TestRunRequest, TestRunState, endpoints, project_endpoints
+from empirical_provider import (
+    GatePolicy,
+    Outcome,
+    TestRunRequest,
+    TestRunState,
+    UnreadableAnswerError,
+    endpoints,
+    project_endpoints,
+)
 from empirical_provider.answers import Refused, Unreadable
+from empirical_provider.outcomes import result_of
+from empirical_provider.receiving import Answer
+from empirical_provider.verdict import judge
+from tests.core.simulation import SETTINGS
+
+RUNS = ("test_run", "testRun")
 
 RUN = {"id": 456, "state": "queued", "test_run_branch": "main", "created_at": "2026-11-23T00:00Z"}
 TRIGGER = endpoints.trigger(TestRunRequest(environment="staging"))
@@ -76,13 +93,40 @@ def test_an_unknown_state_is_kept() -> None:
     [
         {"test_run": {"testRun": RUN, "project": {"slug": "acme"}}},
         {"test_run": {**RUN, "project": {"slug": "acme"}}},
+        {"test_run": {"test_run": RUN, "project": {"slug": "acme"}}},
+        {"test_run": {"test_run": {**RUN, "project": {"slug": "acme"}}}},
+        {"testRun": {**RUN, "project": {"slug": "acme"}}},
+        {"testRun": {"testRun": RUN}, "project": {"slug": "acme"}},
+        {"test_run": {"testRun": RUN}, "testRun": None, "project": {"slug": "acme"}},
+        {**RUN, "project": {"slug": "acme"}},
     ],
-    ids=["nested", "flat"],
 )
-def test_the_detail_is_read_in_either_shape(shape: dict[str, Any]) -> None:
-    """The run may stand one level deeper than documented, and both are read."""
-    run = endpoints.get_test_run(456).read({"data": shape})
-    assert (run.id, run.project_slug) == (456, "acme")
+@pytest.mark.parametrize("tests", ["flattenedSummaryDetails", "flattened_summary_details"])
+@pytest.mark.parametrize("level", [0, 1, -1])
+def test_the_detail_is_read_in_every_shape(shape: dict[str, Any], tests: str, level: int) -> None:
+    """The run is `testRun`, `test_run` or bare, one level deeper or not, and its list of tests is
+    named in either way and stands beside it, in it or around it."""
+    answer = copy.deepcopy({"data": shape})
+    levels = [answer["data"]]
+    while found := [each for name, each in levels[-1].items() if name in RUNS and each]:
+        levels += found
+    holder = levels[min(level, len(levels) - 1)]
+    holder[tests] = [{"status": "failed", "nesting": ["cart.spec.ts", "pays"]}]
+    run = endpoints.get_test_run(456).read(answer)
+    assert (run.id, run.state, run.branch, run.project_slug) == (456, "queued", "main", "acme")
+    assert [(test.name, test.status) for test in run.tests] == [("cart.spec.ts > pays", "failed")]
+
+
+@pytest.mark.parametrize("bare", [RUN, {"test_run": RUN}, {"testRun": RUN}])
+def test_the_detail_is_read_without_its_envelope(bare: dict[str, Any]) -> None:
+    """Some endpoints answer without `data`; a run that stands there alone is read as well."""
+    assert endpoints.get_test_run(456).read(bare).id == 456
+
+
+def test_two_runs_in_one_detail_are_none() -> None:
+    """Nobody knows which of them was asked for."""
+    with pytest.raises(Unreadable, match="both test_run and testRun"):
+        endpoints.get_test_run(456).read({"data": {"test_run": RUN, "testRun": RUN}})
 
 
 def test_a_detail_of_another_run_is_refused() -> None:
@@ -114,11 +158,19 @@ def test_a_count_that_is_no_integer_is_unknown() -> None:
     assert (run.failed_count, run.total_count, run.flaky_count) == (None, None, None)
 
 
-@pytest.mark.parametrize("rows", [None, "x", [None, 5, {"name": "no status"}]])
-def test_strange_rows_of_tests_are_passed_over(rows: Any) -> None:
-    """The tests one by one are a help for people; what cannot be read of them is left out."""
+@pytest.mark.parametrize("rows", [None, "x", {}, []])
+def test_a_list_of_tests_may_be_missing(rows: Any) -> None:
+    """Counts decide where no tests are listed."""
     answer = {"data": {"test_run": {"testRun": RUN, "flattenedSummaryDetails": rows}}}
     assert endpoints.get_test_run(456).read(answer).tests == ()
+
+
+@pytest.mark.parametrize("row", [None, 5, "passed", {"name": "x"}, {"status": None}, {"status": 1}])
+def test_a_row_that_cannot_be_read_is_a_test_of_unknown_status(row: Any) -> None:
+    """What nobody can read is no test that has passed."""
+    answer = {"data": {"test_run": {"testRun": RUN, "flattenedSummaryDetails": [row]}}}
+    (test,) = endpoints.get_test_run(456).read(answer).tests
+    assert (test.status, test.kind) == ("unknown", "")
 
 
 COUNTED = {
@@ -157,15 +209,57 @@ def detail(tests: Any = None, **counts: Any) -> Any:
         ({"flaky_count": 6}, None, "its flaky_count (6) is above its total_count (5)"),
         ({"failed_count_after_snoozing": 1}, None, "(1) is above its failed_count (0)"),
         ({}, [FAILED, FAILED], "its failed_count is 0, and it lists 2 that failed"),
+        ({}, [{"status": "Failed"}], "its failed_count is 0, and it lists 1 that failed"),
+        (
+            {"failed_count": 5},
+            [FAILED] * 5,
+            "its failed_count_after_snoozing is 0, and it lists 5 that failed and are not snoozed",
+        ),
+        (
+            {"failed_count": 2},
+            [FAILED, {**FAILED, "snooze_info": [{"snooze_id": 1}]}],
+            "its failed_count_after_snoozing is 0, and it lists 1 that failed and are not snoozed",
+        ),
     ],
 )
 def test_counts_that_cannot_be_are_not_believed(
     counts: dict[str, Any], tests: Any, words: str
 ) -> None:
-    """A run that would be green by numbers that no run can have is no answer."""
+    """A run that would be green by numbers that no run can have is no answer. The run travels with
+    the error, as far as it could be read, and no policy opens a gate on it."""
     with pytest.raises(Unreadable, match="it ended, but") as error:
         detail(tests, **counts)
     assert words in str(error.value)
+    run = error.value.run
+    assert run is not None
+    assert (run.id, run.state) == (456, "ended")
+    assert words in (run.inconsistency or "")
+    lenient = GatePolicy.of({str(each): "pass" for each in Outcome})
+    for policy in (GatePolicy(), lenient):
+        verdict = judge(run, policy)
+        assert (verdict.outcome, verdict.decision) == ("error", "fail")
+        assert words in verdict.summary
+
+
+@pytest.mark.parametrize("slug", [None, "acme"])
+def test_an_error_about_a_finished_run_holds_what_was_read(slug: str | None) -> None:
+    """The client's error has the run with its page, survives pickling, and holds no run where the
+    state is not final or the answer is about another one."""
+    call = endpoints.get_test_run(456)
+
+    def error_of(**changes: Any) -> Any:
+        run = {**COUNTED, "success_count": 6, **changes, "project": {"slug": slug}}
+        body = json.dumps({"data": {"test_run": run}}).encode()
+        with pytest.raises(UnreadableAnswerError) as caught:
+            result_of(SETTINGS, call, Answer(200, {}, body))
+        return pickle.loads(pickle.dumps(caught.value))
+
+    run = error_of().run
+    assert (run.id, run.state, run.success_count) == (456, "ended", 6)
+    assert (run.url or "").endswith("/acme/test-runs/456" if slug else "")
+    assert (run.url is None) is (slug is None)
+    assert error_of(id=457).run is None
+    assert UnreadableAnswerError("x").run is None
 
 
 @pytest.mark.parametrize(
@@ -176,14 +270,13 @@ def test_counts_that_cannot_be_are_not_believed(
         ({"success_count": 5, "failed_count": 5}, None),
         ({"success_count": None, "flaky_count": None, "skipped_count": None}, None),
         ({"total_count": None, "success_count": 48}, None),
-        ({"failed_count": 1}, [FAILED]),
         ({}, [{**FAILED, "snooze_info": [{"snooze_id": 1}]}]),
         ({"failed_count_after_snoozing": 6, "failed_count": 6}, None),
         ({"state": "started", "failed_count": -1}, None),
     ],
     ids=[
         *("skipped ones come on top", "flaky ones passed", "snoozed ones passed", "not told"),
-        *("no total", "a snooze that is gone", "a snooze that is new", "red", "not ended"),
+        *("no total", "a snooze that is new", "red", "not ended"),
     ],
 )
 def test_counts_that_may_be_are_believed(counts: dict[str, Any], tests: Any) -> None:

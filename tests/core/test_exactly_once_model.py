@@ -31,6 +31,12 @@ pytestmark = [pytest.mark.timeout(900 + SEQUENCES), pytest.mark.slow]
 
 LIVE = {"pending", "queued", "started", "cancelling"}
 ECHO = {"metadata", "environment_variables_overrides"}
+
+
+def key_of(key: str, request: TestRunRequest) -> TriggerKey:
+    return TriggerKey.of(key, request, api_key="key")
+
+
 no_faults = [None] * len(FAULTS)
 faults = st.sampled_from([*no_faults, *FAULTS])
 fewer_faults = st.sampled_from([*no_faults * 3, *FAULTS])
@@ -45,6 +51,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         in_environment=st.booleans(),
         lag=st.floats(0, 20),
         skew=st.floats(-7_200, 7_200),
+        date_is_off_by=st.sampled_from([0.0, 0.0, 7.0, 200.0, 400.0, -400.0]),
         stores=st.lists(st.booleans(), min_size=4, max_size=4),
         after_red=st.lists(st.sampled_from(AFTER_RED), min_size=3, max_size=3),
         outcome=st.sampled_from(["passed", "failed"]),
@@ -57,11 +64,14 @@ class ExactlyOnce(RuleBasedStateMachine):
         in_environment: bool,
         lag: float,
         skew: float,
+        date_is_off_by: float,
         stores: list[bool],
         after_red: list[str],
         outcome: str,
     ) -> None:
         self.service = Service(list_lag=lag, clock_skew=skew)
+        self.service.date_is_off_by = date_is_off_by
+        self.copies: set[int] = set()
         behaviour = self.service.state.behaviour
         self.service.state.behave(
             {
@@ -120,6 +130,13 @@ class ExactlyOnce(RuleBasedStateMachine):
         if crash:
             task.attempt = None
 
+    @rule(number=tasks_drawn, seconds=st.sampled_from([-60.0, -10.0, 10.0, 60.0]))
+    def set_a_clock(self, *, number: int, seconds: float) -> None:
+        """Set the clock of a machine while an attempt is under way, once."""
+        attempt = self.tasks[number].attempt
+        if attempt is not None and abs(attempt.clock_is_off_by) <= 20:
+            attempt.clock_is_off_by += seconds
+
     @rule(turns=st.lists(st.sampled_from([2, 3]), min_size=4, max_size=30), lost=fewer_faults)
     def race(self, turns: list[int], lost: str | None) -> None:
         """Those that share a key go on, step by step in turns."""
@@ -159,6 +176,26 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.others += 1
         self.service.state.trigger({"environment": environment, "metadata": {"by": "hand"}})
 
+    @precondition(lambda self: self.others < 30)
+    @rule(which=st.integers(0, 9), elsewhere=st.booleans(), all_of_it=st.booleans())
+    def somebody_copies_a_run(self, *, which: int, elsewhere: bool, all_of_it: bool) -> None:
+        """Start a run with what another one says of itself: elsewhere, or of another commit."""
+        originals = [
+            run for run in self.service.runs if "trigger_key" in run.body.get("metadata", {})
+        ]
+        if not originals:
+            return
+        self.others += 1
+        body = originals[which % len(originals)].body
+        kept = ("metadata", "environment_variables_overrides") if all_of_it else ("metadata",)
+        places = {"staging": "production", "production": "staging"}
+        there = places[body["environment"]] if elsewhere else body["environment"]
+        copy = {name: body[name] for name in kept if name in body}
+        run = self.service.state.trigger(
+            {**copy, "environment": there, "build": {"commit": "of-nobody"}}
+        )
+        self.copies.add(run.id)
+
     @rule(
         which=st.integers(0, 9),
         state=st.sampled_from(["ended", "ended", "ended", "error", "cancelled"]),
@@ -181,6 +218,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         assert attempt.result is not None
         run = self.service.state.peek(attempt.result.id)
         assert attempt.run_ids[-1] == run.id, "the last run that was told is the one"
+        assert run.id not in self.copies, "a copy of another run"
         assert run.id not in attempt.dead, "a run that never has a verdict"
         assert run.environment.slug == task.request.environment
         assert run.request["build"] == task.request.body()["build"], "a run of another release"
@@ -191,18 +229,21 @@ class ExactlyOnce(RuleBasedStateMachine):
     def no_key_has_two_runs(self) -> None:
         if not hasattr(self, "service"):
             return
-        cleared = {TriggerKey.of(t.name, t.request).identity: t.fresh_since for t in self.tasks}
+        cleared = {key_of(t.name, t.request).identity: t.fresh_since for t in self.tasks}
         roots: dict[int, TriggerKey | None] = {}
         standing: dict[str, list[int]] = {}
         for run in self.service.runs:
             key = TriggerKey.parse(run.request.get("metadata", {}).get("trigger_key"))
             roots[run.id] = key = roots.get(run.rerun_source_id or 0, key)
+            if run.id in self.copies or run.rerun_source_id in self.copies:
+                continue
             if key is None or key.identity not in cleared or run.state in DEAD:
                 continue  # somebody else's, a shared key's, or of no account
             if not run.rerun_source_id:
                 standing.setdefault(f"{key.identity}-{key.generation}", []).append(run.id)
             elif run.created_at >= cleared[key.identity]:  # a re-run does not show its generation
                 standing.setdefault(f"re-runs of {run.rerun_source_id}", []).append(run.id)
+        assert not self.copies & self.service.cancelled, "somebody else's run was cancelled"
         for name, run_ids in standing.items():
             assert len(run_ids) == 1, f"{name} has {run_ids}"
 
@@ -234,11 +275,11 @@ class ExactlyOnce(RuleBasedStateMachine):
             assert len(self._live_under(self.tasks[-1].key)) <= 1, "somebody's run still goes on"
 
     def _live_under(self, key: str) -> list[int]:
-        identity = TriggerKey.of(key, self.tasks[-1].request).identity
+        identity = key_of(key, self.tasks[-1].request).identity
         shown = {
             run.id: TriggerKey.parse(run.request.get("metadata", {}).get("trigger_key"))
             for run in self.service.runs
-            if run.state in LIVE and not run.rerun_source_id
+            if run.state in LIVE and not run.rerun_source_id and run.id not in self.copies
         }
         return [run_id for run_id, each in shown.items() if each and each.identity == identity]
 

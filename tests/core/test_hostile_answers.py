@@ -71,7 +71,10 @@ SETTINGS = Settings.checked(
 )
 REQUEST = TestRunRequest(environment="staging", environment_variables_overrides={"A": OVERRIDE})
 STRICT = GatePolicy(count_snoozed_failures=True)
-ENDS = ("passed", "passed", "passed", "snoozed", "flaky", "failed", "error", "superseded")
+ENDS = (
+    *("passed", "passed", "passed", "snoozed", "flaky", "failed", "error", "superseded"),
+    "incomplete",
+)
 ENVIRONMENTS = EmulatorSettings(advance="time", state_seconds=1.0)
 
 

@@ -356,7 +356,7 @@ def test_any_key_can_be_hashed_or_is_refused(text: str) -> None:
     """What a run is for may be any text; one that no UTF-8 can hold is refused by name."""
     request = TestRunRequest(environment="staging")
     try:
-        made = TriggerKey.of(text, request)
+        made = TriggerKey.of(text, request, api_key="k")
     except InvalidRequestError as refusal:
         assert str(refusal).startswith("key must be")  # noqa: PT017  # either may be right
         assert not (utf8(text) and text.strip())

@@ -8,9 +8,12 @@ import ssl
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpcore
+import httpx
 import pytest
 import trustme
 
@@ -173,15 +176,15 @@ def test_a_wait_survives_what_cannot_be_believed(twin: Twin) -> None:
     assert (verdict.outcome, len(twin.slept)) == ("passed", len(lies))
 
 
-def test_a_wait_for_what_cannot_be_believed_times_out(twin: Twin) -> None:
-    """A run whose counts stay impossible closes the gate at the deadline, which says why; a policy
-    that passes errors and runs without tests does not open it."""
+def test_a_wait_for_an_inconsistent_response_ends_closed(twin: Twin) -> None:
+    """A run whose counts stay impossible for a minute closes the gate, and the summary says why; a
+    policy that passes errors and runs without tests does not open it."""
     body = json.dumps({"data": {"test_run": {**RUN, "total_count": -1}}}).encode()
     with Hostile(says(whole(body, "Connection: close"))) as server:
         twin.settings["base_url"] = server.url
         policy = {"error": "pass", "no_tests": "pass", "failed": "pass"}
         verdict = twin.wait_for_test_run(456, timeout=60, policy=policy)
-    assert (verdict.outcome, verdict.is_closed) == ("timed_out", True)
+    assert (verdict.outcome, verdict.is_closed) == ("error", True)
     assert "it ended, but its total_count is no number of tests" in verdict.summary
     assert sum(twin.slept) == pytest.approx(60)
 
@@ -285,3 +288,43 @@ def test_cookies_are_not_kept(twin: Twin) -> None:
         assert twin.wait_for_test_run(456).outcome == "passed"
     assert len(server.requests) == 3
     assert not any(b"cookie" in request.lower() for request in server.requests)
+
+
+@pytest.mark.parametrize("kind", [httpx.Client, httpx.AsyncClient])
+@pytest.mark.parametrize("proxy", [False, True])
+def test_httpx_that_has_changed_inside_is_told(
+    kind: type[httpx.Client | httpx.AsyncClient], proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is nothing to put the limit of a whole response into, a warning says so."""
+    if proxy:
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+        monkeypatch.setenv("NO_PROXY", "example.com")
+    backends = (httpcore.NetworkBackend, httpcore.AsyncNetworkBackend)
+
+    def changed(where: str) -> httpx.Client | httpx.AsyncClient:
+        client = kind()
+        if where == "transport":
+            del client._transport
+        elif where == "mounts":
+            del client._mounts
+        else:
+            # Of a proxy, where there is one: each of the pools counts.
+            transport = next(filter(None, client._mounts.values()), client._transport)
+            pool = transport._pool
+            assert isinstance(pool._network_backend, backends)
+            if where == "pool":
+                del transport._pool
+            elif where == "backend":
+                del pool._network_backend
+            else:
+                pool._network_backend = object()
+        return client
+
+    for where in ("transport", "mounts", "pool", "backend", "another backend"):
+        with pytest.warns(RuntimeWarning, match="is not known inside: a time-out limits each read"):
+            deadlines.answers_in_time(changed(where))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client = deadlines.answers_in_time(kind())
+    for transport in (client._transport, *filter(None, client._mounts.values())):
+        assert type(transport._pool._network_backend).__module__ == deadlines.__name__

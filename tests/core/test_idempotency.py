@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +21,10 @@ from empirical_provider import (
     TriggerOutcomeUnknownError,
     TriggerRejectedError,
 )
+from empirical_provider.emulator import Emulator
+from empirical_provider.trigger_key import TriggerKey
 
 if TYPE_CHECKING:
-    from empirical_provider.emulator import Emulator
     from tests.core.conftest import Twin
 
 STAGING = TestRunRequest(environment="staging", build={"commit": "abc"})
@@ -47,20 +50,32 @@ def _triggers(empirical: Emulator) -> int:
 
 
 def test_the_key_travels_in_the_metadata(empirical: Emulator, ask: Twin) -> None:
-    """The service gets an opaque key of at most 64 characters, next to the user's metadata."""
+    """The service gets an opaque key of at most 213 characters, next to the user's metadata."""
     request = TestRunRequest(environment="staging", metadata={"by": "me"})
-    ask.trigger_test_run(request, key="release 7")
+    ask.trigger_test_run(request, key="release 7", key_in_environment=False)
     body = empirical.runs[0].body
     assert body["metadata"].keys() == {"by", "trigger_key"}
-    assert len(body["metadata"]["trigger_key"]) <= 64
+    assert len(body["metadata"]["trigger_key"]) <= 213
     assert "release" not in body["metadata"]["trigger_key"]
     assert "environment_variables_overrides" not in body
 
 
-def test_the_key_travels_in_the_environment_if_asked_to(empirical: Emulator, ask: Twin) -> None:
-    """With the opt-in, the tests get it as a variable, next to those of the user."""
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"key": "release 7"},
+        {"key": "release 7", "key_in_environment": None},
+        {"key": "release 7", "key_in_environment": True},
+        {"key": TriggerOnce(key="release 7")},
+    ],
+    ids=str,
+)
+def test_the_key_travels_in_the_environment(
+    given: dict[str, Any], empirical: Emulator, ask: Twin
+) -> None:
+    """The tests get it as a variable, next to those of the user, unless that is turned off."""
     request = TestRunRequest(environment="staging", environment_variables_overrides={"A": "1"})
-    ask.trigger_test_run(request, key="release 7", key_in_environment=True)
+    ask.trigger_test_run(request, **given)
     body = empirical.runs[0].body
     assert body["environment_variables_overrides"] == [
         {"name": "A", "value": "1"},
@@ -170,7 +185,7 @@ def test_a_run_is_found_if_the_service_shows_its_key_anywhere(
         key = empirical.runs[0].body["metadata"]["trigger_key"]
         for told in ("'staging'", key, f"test run {empirical.runs[0].id}", empirical.url):
             assert told in str(error.value)
-        assert error.value.may_pass  # a retry does no harm
+        assert not error.value.may_pass  # a retry would see no more
     assert _triggers(empirical) == len(empirical.runs) == 1
 
 
@@ -206,8 +221,11 @@ def test_a_list_that_cannot_be_read_decides_nothing(empirical: Emulator, ask: Tw
     once = TriggerOnce(key="k", grace=5.0)
     empirical.fault("trigger", "drop")
     empirical.fault("list_test_runs", "status", status=500, times=None)
-    with pytest.raises(TriggerOutcomeUnknownError, match=r"could not be looked through: .* 500"):
+    with pytest.raises(
+        TriggerOutcomeUnknownError, match=r"could not be looked through: .* 500"
+    ) as error:
         ask.trigger_test_run(STAGING, key=once)
+    assert error.value.may_pass  # a retry may be able to read it
     assert _triggers(empirical) == 1
 
 
@@ -246,7 +264,7 @@ def test_a_lost_answer_that_leaves_no_verdict_is_asked_for_again(
     """A run that has no verdict and turns up in place of the answer is replaced, once."""
     empirical.script("staging", outcome, runs=1)
     empirical.fault("trigger", "drop", when="after")
-    run = ask.trigger_test_run(STAGING, key="k")
+    run = ask.trigger_test_run(STAGING, key="k", key_in_environment=False)
     assert run.id == empirical.runs[-1].id
     assert len(empirical.runs) == 2
 
@@ -295,3 +313,146 @@ def test_what_does_not_change_the_tests_does_not_change_the_request(
         == ask.trigger_test_run(second, key="k").id
         == empirical.runs[0].id
     )
+
+
+# Clocks, orders and other keys
+
+
+class Switching(list[float]):
+    """Notes the pauses, and has the service's clock set with the first."""
+
+    def __init__(self, empirical: Emulator) -> None:
+        super().__init__()
+        self._empirical = empirical
+
+    def append(self, seconds: float) -> None:
+        self._empirical.behave(clock_skew=0.0)
+        super().append(seconds)
+
+
+@pytest.mark.parametrize("in_environment", [False, True])
+@pytest.mark.parametrize("behind", [7.0, 60.0, 500.0, 5_000.0, -500.0])
+def test_a_run_is_found_by_its_key_whatever_its_date(
+    behind: float, in_environment: bool, empirical: Emulator, ask: Twin
+) -> None:
+    """A run that is dated by another clock than the responses shows our key: it is ours."""
+    empirical.behave(
+        clock_skew=-behind,
+        list_lag_reads=1,
+        echo_in_list=empirical.behaviour.echo_in_list | {"metadata"},
+    )
+    empirical.fault("trigger", "drop", when="after")
+    ask.slept = Switching(empirical)
+    run = ask.trigger_test_run(STAGING, key="k", key_in_environment=in_environment)
+    assert [run.id] == [each.id for each in empirical.runs]
+    assert _triggers(empirical) == 1
+
+
+def test_a_key_is_enough_beside_runs_of_others(empirical: Emulator, ask: Twin) -> None:
+    """With the service as observed, the first use of a key is not disturbed by any other run."""
+    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail - {"metadata"})
+    for _ in range(3):
+        ask("trigger", STAGING)
+    run = ask.trigger_test_run(STAGING, key="release 7")
+    assert run.id == empirical.runs[-1].id
+    assert ask.trigger_test_run(STAGING, key="release 7").id == run.id
+    assert len(empirical.runs) == 4
+
+
+def test_without_it_a_key_costs_more(empirical: Emulator, ask: Twin) -> None:
+    """Turned off, whose the others are is not known, and no retry would tell."""
+    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail - {"metadata"})
+    ask("trigger", STAGING)
+    with pytest.raises(TriggerOutcomeUnknownError, match="left at its default") as error:
+        ask.trigger_test_run(STAGING, key="release 7", key_in_environment=False)
+    assert not error.value.may_pass
+
+
+@pytest.mark.parametrize("key", [None, TriggerOnce(key="other", key_in_environment=False)])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_runs_that_were_started_here_under_other_keys_are_known(
+    when: str, key: TriggerOnce | None, empirical: Emulator, ask: Twin
+) -> None:
+    """Of two gates in one environment the second one knows that the first one's run is not its."""
+    empirical.behave(echo_in_detail=empirical.behaviour.echo_in_detail - {"metadata"})
+    first = ask.trigger_test_run(STAGING, key=key)
+    empirical.fault("trigger", "status", status=503, when=when)
+    once = TriggerOnce(key="k", grace=5.0)
+    run = ask.trigger_test_run(STAGING, key=once)
+    assert [first.id, run.id] == [each.id for each in empirical.runs]
+
+
+def test_a_look_up_is_over_after_a_minute(empirical: Emulator, ask: Twin) -> None:
+    """A list that fails for good is not waited for by each of the looks anew."""
+    empirical.fault("trigger", "drop")
+    empirical.fault("list_test_runs", "status", status=500, times=None)
+    with pytest.raises(TriggerOutcomeUnknownError):
+        ask.trigger_test_run(STAGING, key=TriggerOnce(key="k"))
+    assert sum(ask.slept) <= 60.0
+
+
+# Copies
+
+
+@pytest.mark.parametrize("state", ["queued", "ended"])
+def test_a_copy_of_our_key_elsewhere_is_left_alone(
+    state: str, empirical: Emulator, ask: Twin
+) -> None:
+    """A run with our metadata and overrides in another environment is neither ours nor a rival."""
+    first = ask.trigger_test_run(STAGING, key="k")
+    body = empirical.runs[0].body
+    empirical.delete_run(first.id)
+    copied = ask(
+        "trigger",
+        TestRunRequest(
+            environment="production",
+            metadata=body["metadata"],
+            environment_variables_overrides=body["environment_variables_overrides"],
+        ),
+    )
+    empirical.set_state(copied.id, state)
+    run = ask.trigger_test_run(STAGING, key="k")
+    assert run.id == empirical.runs[-1].id != copied.id
+    assert "cancel_test_run" not in [each.endpoint for each in empirical.requests]
+
+
+def test_a_run_of_another_request_is_not_cancelled(
+    empirical: Emulator, ask: Twin, api_key: str
+) -> None:
+    """Who comes to one key with another request at the same moment loses, but not by us."""
+    empirical.script("staging", "stuck")
+    mine = TestRunRequest(environment="staging", build={"commit": "def"})
+    keyed = TriggerKey.of("k", mine, api_key=api_key).put_into(mine, environment=True)
+    started: list[int] = []
+
+    def meanwhile(_: Any) -> None:
+        with ThreadPoolExecutor() as pool:
+            started.append(pool.submit(ask, "trigger", keyed).result().id)
+
+    run = ask.trigger_test_run(STAGING, key="k", on_started=meanwhile)
+    assert {each.id: each.state for each in empirical.runs if "cancel" in each.state} == {}
+    assert [run.id, *started] == [each.id for each in empirical.runs]
+    with pytest.raises(InvalidRequestError, match=r"differs in build\."):
+        ask.trigger_test_run(mine, key="k")
+
+
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_rotated_api_key_changes_nothing(saves: bool, ask: Twin) -> None:
+    """Neither a second run nor a refusal: values cannot be compared, and all else is the same."""
+    with Emulator() as empirical:  # accepts every key
+        ask.settings["base_url"] = empirical.url
+        _rotate(saves, empirical, ask)
+
+
+def _rotate(saves: bool, empirical: Emulator, ask: Twin) -> None:
+    request = TestRunRequest(environment="staging", environment_variables_overrides={"A": "1"})
+    saved: list[Any] = []
+    first = ask.trigger_test_run(request, key=TriggerOnce(key="k"), save=saved.append)
+    ask.settings["api_key"] = "the-next-api-key-1"
+    since = {"saved": saved[-1]} if saves else {"tried_since": time.time() - 1.0}
+    again = ask.trigger_test_run(request, key=TriggerOnce(key="k", **since))
+    assert first.id == again.id
+    other = TestRunRequest(environment="staging", tags=["@a"])
+    with pytest.raises(InvalidRequestError, match="differs in environment_variables_overrides, ta"):
+        ask.trigger_test_run(other, key=TriggerOnce(key="k", **since))
+    assert len(empirical.runs) == 1

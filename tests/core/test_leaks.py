@@ -353,17 +353,20 @@ def test_a_dump_of_the_stack_holds_no_secret(
     assert VALUE not in text
 
 
-def test_an_error_shared_by_waits_leaves_none(empirical: Emulator, api_key: str) -> None:
+def test_an_error_shared_by_waits_leaves_none(
+    empirical: Emulator, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A look that several wait for raises its error in each of them, and none has a secret."""
     from empirical_provider.polling import shared_client  # noqa: PLC0415  # not a public name
 
+    monkeypatch.setattr("empirical_provider.wait._GRACE", 0.0)
     empirical.fault("get_test_run", "status", status=403, message=api_key, times=None)
 
     async def wait() -> list[Any]:
         async def one() -> None:
             settings = {"api_key": Secret(api_key), "base_url": empirical.url}
             async with shared_client(5, **settings) as client:
-                await empirical_provider.await_for_test_run(client, 5)
+                await empirical_provider.await_for_test_run(client, 5, poll_interval=0.05)
 
         return await asyncio.gather(one(), one(), return_exceptions=True)
 

@@ -44,6 +44,7 @@ PUBLIC = [
     "RunErroredError",
     "RunCancelledError",
     "NoTestsError",
+    "RunIncompleteError",
     "GateClosedError",
     "AlreadyFinishedError",
     "AsyncEmpiricalClient",

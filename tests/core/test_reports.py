@@ -72,7 +72,7 @@ def test_the_counts_are_those_of_the_verdict(
     assert properties["empirical.failed"] == str(told.failed)
 
 
-@pytest.mark.parametrize("outcome", ["error", "cancelled", "superseded", "no_tests"])
+@pytest.mark.parametrize("outcome", ["error", "cancelled", "superseded", "no_tests", "incomplete"])
 def test_a_closed_gate_is_never_a_green_report(
     outcome: str, empirical: Emulator, ask: Twin
 ) -> None:

@@ -79,3 +79,20 @@ def test_just_these_errors_may_pass() -> None:
         "ReportNotWrittenError",
         "ServerError",
     }
+
+
+@pytest.mark.parametrize("limit", [86_400.0, 30 * 86_400.0])
+def test_a_day_of_attempts_has_an_end(limit: float) -> None:
+    """However many attempts there are, each delay is a number, and the last error is raised."""
+    now = [0.0]
+    attempts = Attempts(limit, clock=lambda: now[0], draw=lambda _, longest: longest / 10)
+
+    def go_on() -> None:
+        while True:
+            delay = attempts.delay_after(NotSentError("the last"))
+            assert delay <= 2.0
+            now[0] += delay
+
+    with pytest.raises(NotSentError, match="the last"):
+        go_on()
+    assert now[0] > limit - 3

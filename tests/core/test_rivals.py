@@ -96,7 +96,7 @@ def test_our_run_may_have_been_cancelled_for_another_one(empirical: Emulator, as
 
 def test_a_run_that_is_being_cancelled_does_not_win() -> None:
     """Its verdict will not come, so that another one of the same key is taken."""
-    key = TriggerKey.of("k", STAGING)
+    key = TriggerKey.of("k", STAGING, api_key="k")
     ending, going = (
         TestRun(id=number, state=TestRunState(state), trigger_key=str(key.at(number)))
         for number, state in enumerate(("cancelling", "queued"), 1)
@@ -106,14 +106,14 @@ def test_a_run_that_is_being_cancelled_does_not_win() -> None:
 
 def test_of_runs_without_a_verdict_the_last_one_is_taken() -> None:
     """Of several under one n, too: who has just started one must not get one from before it."""
-    key = str(TriggerKey.of("k", STAGING))
+    key = str(TriggerKey.of("k", STAGING, api_key="k"))
     before, own = (TestRun(id=n, state=TestRunState.ERROR, trigger_key=key) for n in (2, 3))
     assert winner_of([own, before])[0] is winner_of([before, own])[0] is own
 
 
 def test_a_run_without_a_state_is_read_before_one_wins() -> None:
     """Where a list tells no states, a run in error must not win over the one in its place."""
-    key = str(TriggerKey.of("k", STAGING))
+    key = str(TriggerKey.of("k", STAGING, api_key="k"))
     steps = with_states([TestRun(id=1, state=TestRunState("unknown"), trigger_key=key)])
     assert next(steps).path.endswith("/1")
     with pytest.raises(StopIteration) as end:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from empirical_provider import EmpiricalClient, InvalidRequestError, Timeouts
+from empirical_provider.addresses import address_of, service_url
 from empirical_provider.base_client import settings_of
 
 
@@ -98,6 +99,8 @@ def test_base_urls_and_their_dashboards(given: str | None, base: str, dashboard:
         ("api_key", "key\x7f", "visible ASCII"),
         ("api_key", "\ud800", "half of a surrogate pair"),
         ("api_key", b"key", "must be a non-empty string, not bytes"),
+        ("api_key", "*", "not a masked one"),
+        ("api_key", "**********", "not a masked one"),
         ("project_id", 0, "must be at least 1"),
         ("project_id", "7", "must be an integer"),
         ("project_slug", " ", "must be a non-empty string, not a blank str"),
@@ -206,3 +209,37 @@ def test_the_bundle_is_read_where_it_is_used() -> None:
     assert made.ca_bundle == "/etc/of/another/machine.pem"
     with pytest.raises(InvalidRequestError, match=r"ca_bundle .*machine.pem.*No such file"):
         settings(ca_bundle=made.ca_bundle)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/emp", "/emp/", "/a/b"])
+@pytest.mark.parametrize("scheme", [None, "", "https", "http"])
+@pytest.mark.parametrize("own", ["", "https://", "http://"])
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]", "::1"])
+@pytest.mark.parametrize("port", [None, 0, 8321])
+def test_a_port_comes_after_the_host(
+    path: str, scheme: str | None, own: str, name: str, port: int | None
+) -> None:
+    """Whatever a form has as its host, the address has the port where a browser looks for it."""
+    if own and name == "::1":
+        name = "[::1]"  # in a URL it is written so
+    address = address_of(f"{own}{name}{path}", scheme=scheme, port=port)
+    host = "[::1]" if "::1" in name else name
+    start = own or (f"{scheme}://" if scheme else "https://")
+    expected = f"{start}{host}{f':{port}' if port else ''}{path}"
+    assert address == expected
+    assert service_url("base_url", address) == expected.rstrip("/")
+
+
+@pytest.mark.parametrize("host", ["h:8321", "h:8321/emp", "https://h:8321", "https://h:8321/emp/"])
+def test_two_ports_are_refused_unless_they_are_one(host: str) -> None:
+    """A port in the host and another beside it leave open which is meant."""
+    assert address_of(host, port=8321) == address_of(host)
+    with pytest.raises(InvalidRequestError, match="Host names the port 8321, and Port is 443"):
+        address_of(host, port=443)
+
+
+@pytest.mark.parametrize("host", ["", "user:pw@h", "https://", "h h", "https://user:pw@h/x"])
+def test_what_is_no_host_is_for_the_check_to_refuse(host: str) -> None:
+    """Nothing that is refused becomes an address that is accepted."""
+    with pytest.raises(InvalidRequestError):
+        service_url("base_url", address_of(host, port=8321))

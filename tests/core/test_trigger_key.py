@@ -9,7 +9,14 @@ from empirical_provider.rivals import winner_of
 from empirical_provider.trigger_key import VARIABLE, Match, TriggerKey
 
 STAGING = TestRunRequest(environment="staging")
-KEY = TriggerKey.of("release 7", STAGING, generation=3).at(2)
+
+
+def key_of(key: object, request: TestRunRequest = STAGING, **more: object) -> TriggerKey:
+    return TriggerKey.of(key, request, **{"api_key": "api-key", **more})  # type: ignore[arg-type]
+
+
+OVERRIDES = "environment_variables_overrides"
+KEY = key_of("release 7", generation=3).at(2)
 
 
 def run(run_id: int = 1, state: str = "queued", **fields: object) -> TestRun:
@@ -17,11 +24,11 @@ def run(run_id: int = 1, state: str = "queued", **fields: object) -> TestRun:
 
 
 def test_it_survives_as_text() -> None:
-    """What is read back is the same key, also at its longest, and never above 64 characters."""
-    longest = TriggerKey.of("k" * 5_000, STAGING, generation=999_999).at(999)
+    """What is read back is the same key, also at its longest, and never above 255 characters."""
+    longest = key_of("k" * 5_000, generation=999_999).at(999)
     for key in (KEY, longest):
         assert TriggerKey.parse(str(key)) == key
-        assert len(str(key)) <= 64
+        assert len(str(key)) <= 213
 
 
 @pytest.mark.parametrize("text", [None, "", "release 7", f"{KEY}x", f" {KEY}", str(KEY).upper()])
@@ -30,25 +37,58 @@ def test_what_is_none_of_ours_is_not_read(text: str | None) -> None:
     assert TriggerKey.parse(text) is None
 
 
-def test_it_holds_nothing_to_guess_a_secret_by() -> None:
-    """Of override values only two digits of a hash are in it: 256 for all values there are."""
-    keys = {
-        str(
-            TriggerKey.of(
-                "k",
-                TestRunRequest(environment="e", environment_variables_overrides={"A": str(each)}),
-            )
-        )
-        for each in range(2_000)
-    }
-    assert 200 < len(keys) <= 256
+def with_values(**overrides: str) -> TestRunRequest:
+    return TestRunRequest(environment="staging", environment_variables_overrides=overrides)
+
+
+def test_no_value_can_be_tried_out_without_the_api_key() -> None:
+    """Of all that a key says nothing is the same for one value and another API key.
+
+    So whoever knows all of the request but a value, and guesses that, has nothing to compare.
+    """
+    right, wrong = (str(key_of("k", with_values(PIN=pin))).split("-") for pin in ("1", "2"))
+    guesses = [
+        str(key_of("k", with_values(PIN=pin), api_key=api_key)).split("-")
+        for pin in ("1", "2")
+        for api_key in ("", "guessed", "EMPIRICALRUN_KEY")
+    ]
+    shared = {part for guess in guesses for part in guess}
+    assert {part for part in right if part not in wrong} & shared == set()
+    assert [part for part in right if part in shared] == [part for part in wrong if part in shared]
+
+
+def test_a_release_after_another_tells_no_more() -> None:
+    """The same value under two keys looks like two values."""
+    one, two = (str(key_of(name, with_values(PIN="1"))).split("-") for name in ("r1", "r2"))
+    assert set(one[3:]) & set(two[3:]) == set()
+
+
+def test_another_value_is_always_another_request() -> None:
+    """Of a few thousand values no two count as the same."""
+    keys = {key_of("k", with_values(A=str(each))).request.values for each in range(3_000)}
+    assert len(keys) == 3_000
+
+
+def test_another_api_key_says_nothing_about_values() -> None:
+    """Values cannot be compared after a rotation; all else can, the names of variables too."""
+    old = key_of("k", with_values(A="1"))
+    rotated = [
+        (with_values(A="1"), []),
+        (with_values(A="2"), []),
+        (with_values(B="1"), ["environment_variables_overrides"]),
+        (TestRunRequest(environment="production"), ["environment", OVERRIDES]),
+    ]
+    for request, names in rotated:
+        assert old.differences(key_of("k", request, api_key="next")) == names
+    assert old.is_for_the_same(key_of("k", api_key="next"))
+    assert old.differences(key_of("k", with_values(A="2"))) == [OVERRIDES]
 
 
 @pytest.mark.parametrize("generation", [-1, 1.5, True, "1"])
 def test_a_generation_is_a_number(generation: object) -> None:
     """Anything but a whole number from 0 on is refused by name."""
     with pytest.raises(InvalidRequestError, match="generation"):
-        TriggerKey.of("k", STAGING, generation=generation)  # type: ignore[arg-type]
+        key_of("k", generation=generation)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +98,12 @@ def test_a_generation_is_a_number(generation: object) -> None:
         ({"trigger_key": str(KEY.at(3))}, False, True, Match.OURS),
         ({"trigger_key": str(KEY.at(1))}, False, True, Match.OTHER),
         (
-            {"trigger_key": str(TriggerKey.of("release 7", STAGING))},  # another generation
+            {"trigger_key": str(key_of("release 7"))},  # another generation
             False,
             True,
             Match.OTHER,
         ),
-        ({"trigger_key": str(TriggerKey.of("8", STAGING, generation=3))}, False, True, Match.OTHER),
+        ({"trigger_key": str(key_of("8", generation=3))}, False, True, Match.OTHER),
         ({}, False, False, Match.UNTOLD),
         ({"metadata": {}}, False, True, Match.UNTOLD),  # nobody knows whether lists have any
         ({"metadata": {}}, False, False, Match.OTHER),
@@ -97,3 +137,35 @@ def test_one_of_several_is_the_one(runs: list[tuple[int, int, str]], winner: int
     one, _, rivals = winner_of(several)
     assert one.id == winner
     assert {each.id for each in rivals} == {number for number, _, _ in runs} - {winner}
+
+
+def asked(**fields: object) -> TestRunRequest:
+    return TestRunRequest(environment="staging", build={"commit": "c0ffee1"}, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        ({}, Match.OURS),
+        ({"environment": "Staging"}, Match.OURS),
+        ({"environment": "production"}, Match.OTHER),
+        ({"commit": "c0ffee1"}, Match.OURS),
+        ({"commit": "C0FFEE1234"}, Match.OURS),
+        ({"commit": "c0"}, Match.OURS),
+        ({"commit": "beef"}, Match.UNTOLD),
+    ],
+)
+def test_a_copy_of_our_key_is_told_by_what_else_is_shown(
+    shown: dict[str, object], told: Match
+) -> None:
+    """Elsewhere it is another's; of another commit nobody can tell; it is never taken for ours."""
+    key = key_of("k", asked())
+    shows = run(trigger_key=str(key), **shown)
+    assert key.checked(Match.OURS, shows, asked()) is told
+
+
+def test_a_key_for_another_request_is_no_copy() -> None:
+    """A key that says itself what differs is told by that, wherever its run is."""
+    other = key_of("k", TestRunRequest(environment="production"))
+    shows = run(trigger_key=str(other), environment="production")
+    assert key_of("k").checked(Match.OURS, shows, STAGING) is Match.OURS

@@ -36,6 +36,7 @@ FLAKY_ROW = TestResult(name="cart.spec.ts > adds", status="flaky")
 ODD_ROW = TestResult(name="cart.spec.ts > waits", status="timedOut")
 PASSED_ROW = TestResult(name="cart.spec.ts > opens", status="passed")
 UNKNOWN = {"failed_count": None, "failed_count_after_snoozing": None}
+RED = {"failed_count": 1, "failed_count_after_snoozing": 1}
 
 
 def run(state: str = "ended", **fields: Any) -> TestRun:
@@ -75,7 +76,26 @@ CASES: list[tuple[str, TestRun, dict[str, Any], str]] = [
     ("neither counts nor rows", run(**UNKNOWN), {}, "error"),
     ("a row that cannot be read", run(**UNKNOWN, tests=(ODD_ROW, PASSED_ROW)), {}, "error"),
     ("one beside a failure", run(**UNKNOWN, tests=(ODD_ROW, FAILED_ROW)), {}, "failed"),
-    ("with counts, rows are not counted", run(tests=(ODD_ROW, PASSED_ROW)), {}, "passed"),
+    ("a row without a known result", run(tests=(ODD_ROW, PASSED_ROW)), {}, "incomplete"),
+    ("tests that are in no count", run(success_count=10), {}, "incomplete"),
+    ("one that is in no count", run(success_count=47), {}, "incomplete"),
+    ("those that were skipped are in one", run(success_count=40, skipped_count=8), {}, "passed"),
+    ("skipped and flaky ones on top", run(skipped_count=9, flaky_count=9), {}, "passed"),
+    ("nothing but skipped", run(success_count=0, skipped_count=48), {}, "no_tests"),
+    ("nothing in any count", run(success_count=0), {}, "no_tests"),
+    ("a failure tells more than what is missing", run(success_count=9, **RED), {}, "failed"),
+    (
+        "fewer ran than must run, whatever the total",
+        run(success_count=40, skipped_count=8),
+        {"min_tests": 41},
+        "no_tests",
+    ),
+    (
+        "the oldest responses",
+        TestRun(id=456, state=TestRunState.ENDED, total_count=48, failed_count=0),
+        {},
+        "passed",
+    ),
     (
         "without the count of all, those after snoozing are some of them",
         run(failed_count=None, failed_count_after_snoozing=4, tests=(PASSED_ROW,)),
@@ -135,7 +155,18 @@ CASES: list[tuple[str, TestRun, dict[str, Any], str]] = [
     ),
     ("error", run("error"), {}, "error"),
     ("cancelled", run("cancelled"), {}, "cancelled"),
-    ("superseded", run("cancelled", superseded_by_test_run_id=457), {}, "superseded"),
+    (
+        "a run is named, and was not read",
+        run("cancelled", superseded_by_test_run_id=457),
+        {},
+        "cancelled",
+    ),
+    (
+        "superseded",
+        run("cancelled", superseded_by_test_run_id=457, is_superseded=True),
+        {},
+        "superseded",
+    ),
     ("ended although superseded", run(superseded_by_test_run_id=457), {}, "passed"),
 ]
 

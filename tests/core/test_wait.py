@@ -13,14 +13,18 @@ import pytest
 from empirical_provider import (
     AsyncEmpiricalClient,
     AuthenticationError,
+    EmpiricalError,
     GatePolicy,
     InvalidRequestError,
+    NoAnswerError,
     NotFoundError,
     Outcome,
+    RateLimitedError,
     ServerError,
     TestRun,
     TestRunRequest,
     TestRunState,
+    UnreadableAnswerError,
     await_for_test_run,
 )
 from empirical_provider.wait import Wait
@@ -68,6 +72,7 @@ def test_it_polls_until_the_run_has_finished(empirical: Emulator, ask: Twin) -> 
         ("cancelled", "cancelled"),
         ("superseded", "superseded"),
         ("no_tests", "no_tests"),
+        ("incomplete", "incomplete"),
         ("stuck", "timed_out"),
         ("pending", "timed_out"),
     ],
@@ -130,25 +135,69 @@ def test_a_rate_limit_lengthens_the_pause(empirical: Emulator, ask: Twin) -> Non
     assert ask.slept[0] == 45
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_ends_the_wait(status: int, empirical: Emulator, ask: Twin) -> None:
-    """Without a good key waiting is pointless; the error names the run."""
-    run = ask("trigger", STAGING)
-    empirical.fault("get_test_run", "status", status=status)
-    with pytest.raises(AuthenticationError) as error:
-        ask.wait_for_test_run(run.id)
-    assert error.value.run_id == run.id
+REFUSALS = [
+    ({"effect": "status", "status": 401}, AuthenticationError),
+    ({"effect": "status", "status": 403}, AuthenticationError),
+    ({"effect": "status", "status": 404}, NotFoundError),
+    ({"effect": "redirect", "message": "https://elsewhere.example"}, UnreadableAnswerError),
+]
 
 
-def test_a_run_that_is_not_found_has_a_minute(empirical: Emulator, ask: Twin) -> None:
-    """A run may not be visible right after its start; one that stays away is an error."""
+@pytest.mark.parametrize("elapsed", [0.0, 3600.0])
+@pytest.mark.parametrize(("refusal", "error"), REFUSALS)
+def test_a_refusal_of_the_page_has_a_minute(
+    refusal: dict[str, Any],
+    error: type[EmpiricalError],
+    elapsed: float,
+    empirical: Emulator,
+    ask: Twin,
+) -> None:
+    """One refusal is a failed look; the same one for a minute, seen by this wait, is the end."""
     run = ask("trigger", STAGING)
-    empirical.fault("get_test_run", "status", status=404, times=3)
-    assert ask.wait_for_test_run(run.id).outcome == Outcome.PASSED
+    empirical.fault("get_test_run", times=5, **refusal)
+    assert ask.wait_for_test_run(run.id, elapsed=elapsed).outcome == Outcome.PASSED
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", times=None, **refusal)
     ask.slept.clear()
-    with pytest.raises(NotFoundError):
-        ask.wait_for_test_run(run.id + 100)
+    with pytest.raises(error) as caught:
+        ask.wait_for_test_run(run.id, elapsed=elapsed)
+    assert caught.value.run_id == run.id
     assert 60 <= sum(ask.slept) <= 72
+
+
+@pytest.mark.parametrize("others", [[403], [500], [404], [404, 500]])
+def test_only_the_same_refusal_ends_the_wait(
+    others: list[int], empirical: Emulator, ask: Twin
+) -> None:
+    """What is refused now so, now otherwise, is looked at until the deadline."""
+    empirical.script("staging", "stuck")
+    run = ask("trigger", STAGING)
+    for _ in range(30):
+        empirical.fault("get_test_run", "status", status=401, times=5)
+        for status in others:
+            empirical.fault("get_test_run", "status", status=status)
+    assert ask.wait_for_test_run(run.id, timeout=600).outcome == Outcome.TIMED_OUT
+
+
+@pytest.mark.parametrize("refusal", [each for each, _ in REFUSALS])
+def test_a_wait_that_remembers_nothing_goes_on_until_its_own_deadline(
+    refusal: dict[str, Any], empirical: Emulator, ask: Twin
+) -> None:
+    """A host that takes one look at a time, and sleeps elsewhere, sees every refusal first."""
+
+    class RescheduledError(Exception):
+        pass
+
+    def reschedule(seconds: float) -> None:
+        raise RescheduledError(seconds)
+
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", times=None, **refusal)
+    for elapsed in range(0, 300, 10):
+        with pytest.raises(RescheduledError):
+            ask.wait_for_test_run(run.id, sleep=reschedule, elapsed=elapsed, timeout=300)
+    last = ask.wait_for_test_run(run.id, sleep=reschedule, elapsed=300, timeout=300)
+    assert last.outcome == Outcome.TIMED_OUT
 
 
 @pytest.mark.parametrize("trouble", [[*5 * [404]], [*5 * [404], 500, *5 * [404]]])
@@ -303,6 +352,175 @@ def test_a_host_may_do_something_else_than_sleep(empirical: Emulator, ask: Twin)
     assert ask.slept == []
     empirical.set_state(run.id, "ended")
     assert ask.wait_for_test_run(run.id, sleep=instead).outcome == Outcome.PASSED
+
+
+FAILED_POLLS = [
+    {"effect": "status", "status": 500},
+    {"effect": "status", "status": 429, "retry_after": "60"},
+    {"effect": "status", "status": 401},
+    {"effect": "status", "status": 404},
+    {"effect": "redirect", "message": "https://elsewhere.example"},
+    {"effect": "drop"},
+    {"effect": "html"},
+]
+
+
+@pytest.mark.parametrize("fault", FAILED_POLLS)
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_failed_poll_does_not_end_a_wait_as_not_started(
+    fault: dict[str, Any], times: int, empirical: Emulator, ask: Twin
+) -> None:
+    """Only a poll that saw pending or queued does: after a restart the run may long have begun."""
+    run = ask("trigger", STAGING)
+    empirical.set_state(run.id, "started")
+    empirical.fault("get_test_run", times=times, **fault)
+    verdict = ask.wait_for_test_run(run.id, start_timeout=30, elapsed=100)
+    assert verdict.outcome == Outcome.PASSED
+
+
+def test_a_run_that_has_not_started_ends_the_wait_once_that_is_seen(
+    empirical: Emulator, ask: Twin
+) -> None:
+    """After looks that failed, the next one that sees the run queued ends the wait."""
+    empirical.script("staging", "pending")
+    run = ask("trigger", STAGING)
+    empirical.fault("get_test_run", "status", status=500, times=3)
+    verdict = ask.wait_for_test_run(run.id, start_timeout=30, elapsed=100)
+    assert "and it should have started in 30 s." in verdict.summary
+    assert 27 <= sum(ask.slept) <= 33
+
+
+@pytest.mark.parametrize(("timeout", "slept"), [(7200.0, 60.0), (95.0, 20.0)])
+def test_a_day_of_rest_is_not_given(
+    timeout: float, slept: float, empirical: Emulator, ask: Twin
+) -> None:
+    """``Retry-After`` is obeyed for a minute at most, and never past the deadline."""
+    run = ask("trigger", STAGING)
+    empirical.set_state(run.id, "ended")
+    empirical.fault("get_test_run", "status", status=429, retry_after="86400")
+    assert ask.wait_for_test_run(run.id, timeout=timeout, elapsed=75).outcome == Outcome.PASSED
+    assert ask.slept == [pytest.approx(slept)]
+
+
+class Clock:
+    """A clock for a `Wait` on its own."""
+
+    def __init__(self, **options: Any) -> None:
+        self.now = 0.0
+        self.wait = Wait(
+            TestRun(id=7, state=TestRunState("unknown")),
+            WaitOptions(**options),
+            on_progress=None,
+            clock=lambda: self.now,
+        )
+
+    def misses(self, error: EmpiricalError) -> bool:
+        """Let a look fail, and pause; return whether there is a verdict."""
+        self.wait.missed(error)
+        self.now += self.wait.pause()
+        return self.wait.verdict is not None
+
+
+def unreadable(state: str, **counts: int) -> UnreadableAnswerError:
+    error = UnreadableAnswerError("It ended, but this cannot be.")
+    vars(error)["run"] = TestRun(id=7, state=TestRunState(state), **counts)
+    return error
+
+
+CONTRADICTIONS = [
+    unreadable("ended", total_count=5, failed_count=-1),
+    unreadable("ended", total_count=1, success_count=5, failed_count=0),
+    unreadable("ended"),
+    unreadable("error"),
+    unreadable("cancelled"),
+]
+
+
+@pytest.mark.parametrize("error", CONTRADICTIONS)
+def test_a_finished_run_that_makes_no_sense_has_a_minute(error: UnreadableAnswerError) -> None:
+    """Then the wait ends with what was read, closed, and does not wait for the deadline."""
+    clock = Clock()
+    while not clock.misses(error):
+        assert clock.now < 75
+    assert clock.now >= 60
+    assert clock.wait.verdict is not None
+    assert clock.wait.verdict.decision == "fail"
+    assert clock.wait.verdict.outcome != Outcome.TIMED_OUT
+
+
+def test_a_deadline_within_that_minute_ends_it_with_what_was_read() -> None:
+    """Also where the policy opens the gate after a time-out."""
+    clock = Clock(timeout=30, policy={"timed_out": "pass"})
+    while not clock.misses(CONTRADICTIONS[0]):
+        assert clock.now <= 30
+    assert clock.wait.verdict is not None
+    assert clock.wait.verdict.decision == "fail"
+
+
+def test_a_response_that_made_no_sense_never_passes() -> None:
+    """Not even where what was read of it would."""
+    fine = unreadable("ended", total_count=1, success_count=1, failed_count=0)
+    clock = Clock(timeout=90)
+    while not clock.misses(fine):
+        pass
+    assert clock.now == pytest.approx(90)
+    assert clock.wait.verdict is not None
+    assert clock.wait.verdict.outcome == Outcome.TIMED_OUT
+
+
+def test_a_response_that_makes_sense_in_time_counts() -> None:
+    """What has made no sense for a moment is forgotten."""
+    clock = Clock()
+    for _ in range(5):
+        assert not clock.misses(CONTRADICTIONS[0])
+    clock.wait.saw(TestRun(id=7, state=TestRunState.ENDED, total_count=1, failed_count=0))
+    assert clock.wait.verdict is not None
+    assert clock.wait.verdict.outcome == Outcome.PASSED
+
+
+LIST_FAILS = [
+    AuthenticationError("401", status=401),
+    AuthenticationError("403", status=403),
+    NotFoundError("404", status=404),
+    UnreadableAnswerError("302", status=302),
+    UnreadableAnswerError("no JSON", status=200),
+    ServerError("500", status=500),
+    RateLimitedError("429", status=429, retry_after=86400.0),
+    NoAnswerError("lost"),
+]
+
+
+@pytest.mark.parametrize("timed_out", ["fail", "pass"])
+@pytest.mark.parametrize("error", LIST_FAILS)
+def test_a_commit_that_cannot_be_read_is_a_failed_poll(
+    error: EmpiricalError,
+    timed_out: str,
+    ask: Twin,
+    empirical: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is read again until the deadline; then the gate stays closed, and the verdict says why."""
+
+    def cannot(*_: Any) -> TestRun:
+        raise error
+
+    async def acannot(*_: Any) -> TestRun:
+        raise error
+
+    monkeypatch.setattr("empirical_provider.wait.find_commit", cannot)
+    monkeypatch.setattr("empirical_provider.wait.afind_commit", acannot)
+    run = ask("trigger", STAGING)
+    empirical.set_state(run.id, "ended")
+    policy = {"timed_out": timed_out}
+    verdict = ask.wait_for_test_run(run.id, expect_commit="4f0c2d1", timeout=200, policy=policy)
+    assert sum(ask.slept) == pytest.approx(200)
+    assert (verdict.outcome, verdict.decision) == ("timed_out", "fail")
+    assert "it is ended, but which commit it has tested could not be read" in verdict.summary
+    assert str(error) in verdict.summary
+    # A policy for which no commit closes the gate needs none.
+    policy = {"wrong_commit": "pass"}
+    verdict = ask.wait_for_test_run(run.id, expect_commit="4f0c2d1", policy=policy)
+    assert verdict.outcome == Outcome.PASSED
 
 
 def test_cancelling_the_async_wait_gets_through(empirical: Emulator, api_key: str) -> None:

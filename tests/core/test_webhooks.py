@@ -48,7 +48,7 @@ payloads = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=12,
 )
-keys = st.binary(min_size=1, max_size=48)
+keys = st.binary(min_size=16, max_size=48)
 
 
 @contextmanager
@@ -287,6 +287,22 @@ def test_a_badly_formed_secret_is_an_error_of_ours(secrets: Any, message: str) -
         read_webhook(BODY, {}, secrets=secrets)
 
 
+@pytest.mark.parametrize("length", range(1, 16))
+def test_a_secret_that_can_be_guessed_is_refused(length: int) -> None:
+    """One of few bytes is a secret that was cut, and signs nothing, whatever was signed with it."""
+    for key in (b"k" * length, bytes(length), bytes(range(length))):
+        short = secret_of(key)
+        with refused(
+            f"secrets must hold at least 16 bytes after whsec_, got {length}",
+            kind=InvalidRequestError,
+        ):
+            read_webhook(BODY, signed(BODY, short), secrets=short)
+        with refused(r"secrets\[1\] must hold at least 16", kind=InvalidRequestError):
+            read_webhook(BODY, signed(BODY), secrets=[SECRET, short])
+    long_enough = secret_of(b"k" * 16)
+    assert read_webhook(BODY, signed(BODY, long_enough), secrets=long_enough).test_run_id == 456
+
+
 def test_padding_is_optional() -> None:
     """The same secret with and without padding is the same key."""
     assert OLD_SECRET.endswith("=")
@@ -354,6 +370,31 @@ def test_a_genuine_body_that_is_no_json_is_refused(body: bytes) -> None:
     """What cannot be parsed is told by our error, which does not carry the body along."""
     with refused("it is genuine, but its body is no JSON"):
         read_webhook(body, signed(body), **WHERE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"test_run_id": 456, "test_run_id": 455}',
+        b'{"test_run_id": 456, "test_run_id": 456}',
+        b'{"test_run_id": 456, "test_run\\u005fid": 455}',
+        b'{"event": "test_run.started", "event": "test_run.ended", "run_id": 456}',
+        b'[{"data": {"test_run": {"id": 456, "id": 455}}}]',
+        b'{"data": {"run_id": 456}, "data": {"run_id": 456}}',
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(body: bytes) -> None:
+    """Two readers of it could take it for two runs: neither is named."""
+    with refused("it is genuine, but a name is in one of its objects twice"):
+        read_webhook(body, signed(body), **WHERE)
+
+
+@pytest.mark.parametrize(
+    "payload", [{"test_run_id": 456, "testRunId": 455}, {"run_id": 456, "runId": "455"}]
+)
+def test_two_spellings_that_differ_name_no_run(payload: Any) -> None:
+    """Nor does one that is there in two spellings with two ids."""
+    assert read_webhook(*webhook(payload), **WHERE).test_run_id is None
 
 
 def test_a_body_as_deep_as_json_goes_is_read() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from empirical_provider import TestRun, endpoints
+from empirical_provider.outcomes import result_of
+from empirical_provider.receiving import Answer
+from tests.core.simulation import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from tests.core.simulation import Service
 
@@ -44,15 +47,22 @@ def played(scene: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(scene)
 
 
+HANGS = 15.0
+"""Seconds after which a client gives up a request that hangs."""
+
+
 @dataclass
 class Client:
     """An async client of a service without a network; each request takes a tenth of a second."""
 
     service: Service
     faults: list[tuple[float, float, str, str]] = field(default_factory=list)
-    """From when to when which requests (``list``, ``get`` or ``all``) fail, and how."""
+    """From when to when which requests (``list``, ``get``, ``get 7`` or ``all``) fail, and how: as
+    the service does by itself, with a status, or by a response that never comes (``hang``)."""
     asked: Counter[str] = field(default_factory=Counter)
     closed: bool = False
+    as_listed: Callable[[TestRun, float], TestRun] | None = None
+    """What a list makes of a run: lists and pages may move apart."""
 
     def __post_init__(self) -> None:
         self._start = self.service.now
@@ -76,9 +86,22 @@ class Client:
         now = self._clock()
         self.service.now = self._start + now
         for since, until, what, fault in self.faults:
-            if since <= now < until and what in {kind, "all"}:
-                return self.service.perform(call, fault)
-        return self.service.perform(call)
+            if since <= now < until and what in {kind, "all", f"get {call.run_id}"}:
+                return await self._fail(call, fault)
+        found = self.service.perform(call)
+        if self.as_listed is not None and isinstance(found, endpoints.Sighting):
+            runs = {run_id: self.as_listed(run, now) for run_id, run in found.runs.items()}
+            found = replace(found, runs=runs)
+        return found
+
+    async def _fail(self, call: Any, fault: str) -> Any:
+        if fault.isdigit():
+            headers = {"retry-after": "86400"} if fault == "429" else {}
+            return result_of(SETTINGS, call, Answer(int(fault), headers, b"{}"))
+        if fault == "hang":
+            await asyncio.sleep(HANGS)
+            fault = "lost before"
+        return self.service.perform(call, fault)
 
     async def get_test_run(self, run_id: int, *, retry_for: float | None = None) -> TestRun:
         run: TestRun = await self._send(endpoints.get_test_run(run_id), retry_for=retry_for)

@@ -1,5 +1,6 @@
 """Runs move through their states and end as they are scripted."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from empirical_provider.emulator import Emulator
 
+CODE = "merge_conflict"
 COUNTS = (
     "total_count",
     "success_count",
@@ -29,6 +31,11 @@ COUNTS = (
         (("snoozed", {}), "ended", (5, 4, 1, 0, 0, 0)),
         (("snoozed", {"failed": 2}), "ended", (5, 3, 2, 0, 0, 0)),
         (("flaky", {}), "ended", (5, 4, 0, 0, 1, 0)),
+        (("incomplete", {}), "ended", (5, 4, 0, 0, 0, 0)),
+        (("incomplete", {"total": 48, "missing": 38}), "ended", (48, 10, 0, 0, 0, 0)),
+        (("incomplete", {"interrupted": 2, "skipped": 1}), "ended", (5, 3, 0, 0, 0, 1)),
+        (("incomplete", {"failed": 1, "snoozed": 1}), "ended", (5, 3, 1, 0, 0, 0)),
+        (("failed", {"missing": 2, "interrupted": 1}), "ended", (5, 1, 1, 1, 0, 0)),
         (("no_tests", {}), "ended", (0, 0, 0, 0, 0, 0)),
         (("error", {}), "error", (0, 0, 0, 0, 0, 0)),
         (("cancelled", {}), "cancelled", (0, 0, 0, 0, 0, 0)),
@@ -71,13 +78,90 @@ def test_an_error_run_says_its_cause(api: Any, empirical: Emulator, code: str | 
     assert run["error_code"] == (code or "run_failed_with_error")
 
 
-def test_a_superseded_run_names_its_successor(api: Any, empirical: Emulator) -> None:
-    """A superseded run is cancelled and names a run that it is not and that never comes."""
+def test_a_superseded_run_names_its_successor(
+    api: Any, http: httpx.Client, empirical: Emulator
+) -> None:
+    """A superseded run is cancelled and names a newer one, which only its own page shows."""
     empirical.script("staging", "superseded", runs=1)
     run_id = api.trigger()
     successor = api.finish(run_id)["testRun"]["superseded_by_test_run_id"]
-    assert successor not in (None, run_id)
+    assert successor > run_id
+    shown = api.detail(successor)["testRun"]
+    assert (shown["id"], shown["state"], shown["rerun_source_id"]) == (successor, "queued", None)
     assert api.trigger() > successor
+    assert successor not in [*api.listed(), *(run.id for run in empirical.runs)]
+    empirical.delete_run(successor)
+    assert http.get(f"/api/test-runs/{successor}").status_code == 404
+
+
+def test_interrupted_tests_are_listed_and_missing_ones_are_not(
+    api: Any, empirical: Emulator
+) -> None:
+    """Both are in the total; only the list tells one from the other."""
+    empirical.script("staging", "incomplete", total=6, missing=2, interrupted=1, flaky=1)
+    found = api.finish(api.trigger())
+    assert found["testRun"]["total_count"] == 6
+    statuses = [row["status"] for row in found["flattenedSummaryDetails"]]
+    assert statuses == ["interrupted", "flaky", "passed", "passed"]
+
+
+def test_some_of_the_tests_of_an_incomplete_run(api: Any, empirical: Emulator) -> None:
+    """A run of some tests lacks only those of them that would be missing anyway."""
+    ids = [row["pw_test_id"] for row in api.finish(api.trigger())["flattenedSummaryDetails"]]
+    empirical.script("staging", "incomplete", missing=1)
+    for wanted, total, success in ((ids[:2], 2, 2), (ids[3:], 2, 1)):
+        run = api.finish(api.trigger(test_case_ids=wanted))["testRun"]
+        assert (run["total_count"], run["success_count"]) == (total, success)
+
+
+@pytest.mark.parametrize("result", ["passed", "failed"])
+def test_an_incomplete_run_has_neither_result(api: Any, empirical: Emulator, result: str) -> None:
+    """Its page says Partial: the list shows it under neither filter."""
+    empirical.script("staging", "incomplete")
+    api.finish(api.trigger())
+    assert api.listed(result=result) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "path", "tests"),
+    [
+        ("testRun", ("test_run", "testRun"), ("test_run", "flattenedSummaryDetails")),
+        ("test_run", ("test_run", "test_run"), ("test_run", "flattened_summary_details")),
+        ("flat", ("test_run",), ("test_run", "flattened_summary_details")),
+        ("bare", (), ("flattened_summary_details",)),
+    ],
+)
+def test_the_detail_has_the_shape_that_was_asked_for(  # noqa: PLR0917  # fixtures, by name
+    api: Any,
+    http: httpx.Client,
+    empirical: Emulator,
+    shape: str,
+    path: tuple[str, ...],
+    tests: tuple[str, ...],
+) -> None:
+    """The run and its tests stand in one of the places where a client may have to look."""
+    run_id = api.trigger()
+    empirical.set_state(run_id, "ended")
+    empirical.behave(detail_shape=shape)
+    data = http.get(f"/api/test-runs/{run_id}").json()["data"]
+    assert functools.reduce(dict.__getitem__, path, data)["id"] == run_id
+    assert len(functools.reduce(dict.__getitem__, tests, data)) == 5
+
+
+@pytest.mark.parametrize("status", [None, 200, 400, 409, 422, 500])
+def test_a_merge_conflict_has_the_status_that_was_asked_for(
+    http: httpx.Client, empirical: Emulator, status: int | None
+) -> None:
+    """As 2xx or not, it names the run, which is in error at once; only a refusal has an error."""
+    empirical.script("staging", "rejected", status=status)
+    answer = http.put("/api/test-runs", json={"environment": "staging"})
+    assert answer.status_code == (status or 200)
+    body = answer.json()
+    assert body["data"]["trigger"] == {"success": False}
+    assert body["data"]["test_run"]["id"] == empirical.runs[0].id
+    assert body["data"]["test_run"]["state"] == "error"
+    message = body.get("error", {}).get("message")
+    assert message == (None if status in {None, 200} else f"Failed to trigger the test run: {CODE}")
 
 
 def test_a_rejected_trigger_says_so_at_once(http: httpx.Client, empirical: Emulator) -> None:
@@ -126,6 +210,15 @@ def test_a_script_for_the_next_runs_comes_before_the_standing_one(
         (("staging", "snoozed"), {"failed": 2, "snoozed": 1}, "snoozed"),
         (("staging", "flaky"), {"flaky": 0}, "flaky"),
         (("staging", "error"), {"total": 5}, "total"),
+        (("staging", "passed"), {"missing": 1}, "missing"),
+        (("staging", "snoozed"), {"interrupted": 1}, "interrupted"),
+        (("staging", "incomplete"), {"missing": 0}, "missing"),
+        (("staging", "incomplete"), {"failed": 1}, "failed"),
+        (("staging", "incomplete"), {"total": 2, "missing": 3}, "total"),
+        (("staging", "error"), {"missing": 1}, "missing"),
+        (("staging", "error"), {"status": 409}, "status"),
+        (("staging", "rejected"), {"status": 302}, "status"),
+        (("staging", "rejected"), {"status": 600}, "status"),
         (("staging", "passed"), {"error_code": "x"}, "error_code"),
         (("staging", "passed"), {"runs": 0}, "runs"),
         (("staging", "passed"), {"total": -1}, "total"),

@@ -31,6 +31,7 @@ def test_the_report_shows_the_run(api: Any, http: httpx.Client, empirical: Emula
         ("passed", "Passed"),
         ("snoozed", "Passed"),
         ("no_tests", "No tests"),
+        ("incomplete", "Partial"),
         ("error", "Error"),
         ("cancelled", "Cancelled"),
         ("superseded", "Superseded"),

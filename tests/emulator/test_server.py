@@ -157,7 +157,7 @@ def test_the_command_sets_every_switch() -> None:
     """Each option for a switch arrives; the others stay as they are."""
     given = "--echo-in-list commit,metadata --list-lag 1.5 --list-lag-reads 2 --clock-skew -30"
     given += " --concurrency-limit project --concurrency-behavior queue_new --echo-in-detail= "
-    given += "--disabled-environments production"
+    given += "--disabled-environments production --detail-shape bare"
     with subprocess.Popen(
         [sys.executable, "-m", MODULE, "--port", "0", *given.split()],
         stdout=subprocess.PIPE,
@@ -173,6 +173,7 @@ def test_the_command_sets_every_switch() -> None:
                 "clock_skew": -30,
                 "concurrency_limit": "project",
                 "concurrency_behavior": "queue_new",
+                "detail_shape": "bare",
                 "disabled_environments": ["production"],
             }
         process.terminate()
@@ -194,6 +195,7 @@ def test_the_command_sets_every_switch() -> None:
         (["--list-lag-reads", "-1"], "list_lag_reads"),
         (["--clock-skew", "99999"], "clock_skew"),
         (["--concurrency-limit", "branch"], "--concurrency-limit"),
+        (["--detail-shape", "round"], "--detail-shape"),
     ],
 )
 def test_the_command_refuses_wrong_options(arguments: list[str], message: str) -> None:

@@ -168,6 +168,7 @@ def artifacts(server: SyncPrefectClient) -> Callable[[State[Any], str], list[Any
 def _quick_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait a minute for a run to be listed: the local Empirical lists it at once."""
     monkeypatch.setattr("empirical_provider.prefect.durable.GRACE", 0.1)
+    monkeypatch.setattr("empirical_provider.wait._GRACE", 0.1)  # of a refused run page
 
 
 @pytest.fixture

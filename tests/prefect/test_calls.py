@@ -12,11 +12,19 @@ from uuid import UUID
 import pytest
 from prefect import flow, task
 from prefect.client.schemas.objects import StateType
+from prefect.settings import get_current_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 from pydantic import SecretStr
 
+from empirical_provider import EmpiricalError
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import atrigger_test_run, run_tests, trigger_test_run
+from empirical_provider.prefect import (
+    EmpiricalCredentials,
+    atrigger_test_run,
+    calls,
+    run_tests,
+    trigger_test_run,
+)
 from empirical_provider.trigger_key import TriggerKey
 
 if TYPE_CHECKING:
@@ -60,6 +68,81 @@ def test_calls_that_differ_only_in_a_secret_are_two(
     assert [
         each.body["environment_variables_overrides"][0]["value"] for each in empirical.runs
     ] == ["acme", "umbrella"]
+
+
+def test_no_order_of_tags_makes_another_call(call: dict[str, Any], empirical: Emulator) -> None:
+    """A set comes in another order in each process: it is the same request all the same."""
+    orders = [["@a", "@b", "@c"], ["@c", "@a", "@b"]]
+    overrides = [{"A": "1", "B": "2"}, {"B": "2", "A": "1"}]
+    tries: list[int] = []
+
+    @flow(retries=1)
+    def release() -> None:
+        given = {
+            "tags": orders[len(tries)],
+            "environment_variables_overrides": overrides[len(tries)],
+        }
+        tries.append(trigger_test_run(**call, **given)["id"])
+        if len(tries) == 1:
+            raise RuntimeError("the flow failed after its task")
+
+    release()
+
+    assert tries == _ids(empirical) * 2
+
+
+ROTATED: list[list[dict[str, Any]]] = [
+    [{}],
+    [{"environment_variables_overrides": {"A": "1"}}],
+    [{}, {}, {"tags": ["@a"]}],
+    [{"key": "release 7"}],
+]
+
+
+@pytest.mark.parametrize("calls", ROTATED, ids=str)
+def test_a_rotated_api_key_makes_no_other_call(calls: list[dict[str, Any]]) -> None:
+    """A retry of the flow with the next API key goes on with the runs there are."""
+    tries: list[list[int]] = []
+    with Emulator() as empirical:  # accepts every key
+
+        @flow(retries=1)
+        def release() -> None:
+            blocks = [
+                EmpiricalCredentials(api_key=api_key, base_url=empirical.url)
+                for api_key in ("the-api-key-of-today", "the-next-api-key-1")
+            ]
+            call = {"credentials": blocks[len(tries)], "environment": "staging"}
+            tries.append([trigger_test_run(**call, **each)["id"] for each in calls])
+            if len(tries) == 1:
+                raise RuntimeError("the flow failed after its tasks")
+
+        release()
+        assert tries == [_ids(empirical)] * 2
+
+
+def test_calls_that_only_secrets_tell_apart_are_not_guessed_after_a_rotation() -> None:
+    """With another API key nothing tells whose run is whose; that is said, and nothing started."""
+    tries: list[int] = []
+    with Emulator() as empirical:  # accepts every key
+
+        @flow(retries=1)
+        def release() -> None:
+            api_key = ["the-api-key-of-today", "the-next-api-key-1"][bool(tries)]
+            block = EmpiricalCredentials(api_key=api_key, base_url=empirical.url)
+            for tenant in ("acme", "umbrella"):
+                overrides = {"TENANT": SecretStr(tenant)}
+                tries.append(
+                    trigger_test_run(
+                        credentials=block,
+                        environment="staging",
+                        environment_variables_overrides=overrides,
+                    )["id"]
+                )
+            raise RuntimeError("the flow failed after its tasks")
+
+        with pytest.raises(EmpiricalError, match="The API key was rotated"):
+            release()
+        assert tries == _ids(empirical)
 
 
 @pytest.mark.seconds
@@ -317,13 +400,19 @@ def test_a_subflow_that_a_retry_of_its_flow_runs_again(
 
 
 @pytest.mark.slow  # processes have to start
-def test_calls_from_other_processes(call: dict[str, Any], empirical: Emulator) -> None:
+def test_calls_from_other_processes(
+    call: dict[str, Any], empirical: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There calls cannot be counted: two same calls are two runs, and a retry of the flow is new.
 
     A retry of the task goes on with its own run: the one that ended in error is followed by one.
     """
     empirical.script("staging", "error", runs=1)
     tries: list[list[int]] = []
+
+    call["credentials"].save("in-processes", overwrite=True)  # a block travels as its name
+    # It is loaded before Prefect's settings have travelled: the environment leads to the server.
+    monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
 
     @flow(retries=1, task_runner=ProcessPoolTaskRunner(max_workers=2))
     def release() -> None:
@@ -340,3 +429,35 @@ def test_calls_from_other_processes(call: dict[str, Any], empirical: Emulator) -
     assert (len(ended), len(empirical.runs)) == (4, 5)
     keys = [TriggerKey.parse(each.body["metadata"]["trigger_key"]) for each in empirical.runs]
     assert [each.n for each in keys if each].count(1) == 1
+
+
+def test_a_flow_run_that_has_ended_is_forgotten(
+    twin: Twin, call: dict[str, Any], empirical: Emulator
+) -> None:
+    """A process that runs flows for months holds those that are running, and the last one."""
+    for failures in (0, 1, 0):
+        twin.in_flow(call, call, failures=failures, retries=1)
+        assert len(calls._calls) == 1
+    assert len(empirical.runs) == 6
+
+
+def test_an_outer_flow_keeps_nothing_of_its_subflows(
+    call: dict[str, Any], empirical: Emulator
+) -> None:
+    """Nor does a flow that is still running hold what belongs to subflows that are over; its own
+    calls it knows until it ends."""
+
+    @flow
+    def part() -> None:
+        trigger_test_run(**call)
+
+    @flow
+    def whole() -> None:
+        trigger_test_run(**call)
+        for _ in range(3):
+            part()
+            assert len(calls._calls) <= 2
+        trigger_test_run(**call)
+
+    whole()
+    assert len(set(_ids(empirical))) == 5

@@ -1,4 +1,4 @@
-"""A person's cancel ends the test run too, once and quickly; nothing else does."""
+"""A user's cancel of the flow run ends the test run too, once and quickly; nothing else does."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import anyio
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import TerminationSignal
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling, Crashed, Failed, Running
 
 from empirical_provider.emulator import Emulator
 from empirical_provider.prefect import (
@@ -45,6 +46,26 @@ def run_id(credentials: EmpiricalCredentials) -> int:
     return int(trigger_test_run.fn(credentials=credentials, environment="staging")["id"])
 
 
+@pytest.fixture
+def flow_run(server: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> FlowRun:
+    """Return the flow run that the guards are in; its state is what Prefect's server says."""
+
+    @flow
+    def release() -> None:
+        pass
+
+    created = server.create_flow_run(release)
+    monkeypatch.setattr(cancelling, "flow_runs_here", lambda: [created])
+    return created
+
+
+@pytest.fixture
+def cancelled(flow_run: FlowRun, server: SyncPrefectClient) -> FlowRun:
+    """Return a flow run that a user has cancelled."""
+    server.set_flow_run_state(flow_run.id, Cancelling(), force=True)
+    return flow_run
+
+
 def _cancels(empirical: Emulator) -> list[Any]:
     return [each for each in empirical.requests if each.endpoint == "cancel_test_run"]
 
@@ -65,22 +86,91 @@ def _leave(signal: BaseException, *, asynchronously: bool, **guard: Any) -> None
             raise signal
 
 
+STATES = {
+    "running": Running(),
+    "failed": Failed(),
+    "crashed": Crashed(),
+    "cancelling": Cancelling(),
+    "cancelled": Cancelled(),
+}
+BY_A_USER = {"cancelling", "cancelled"}
+
+
 @pytest.mark.parametrize("asynchronously", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("signal", [*FROM_OUTSIDE, *ERRORS], ids=lambda each: type(each).__name__)
-def test_what_cancels_the_run(
+@pytest.mark.parametrize("told", [*STATES, "no flow run", "away"])
+def test_what_cancels_the_run(  # noqa: PLR0917  # fixtures, passed by name
+    told: str,
     signal: BaseException,
     asynchronously: bool,
     credentials: EmpiricalCredentials,
     empirical: Emulator,
     run_id: int,
+    flow_run: FlowRun,
+    server: SyncPrefectClient,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What comes from outside cancels the run by one request and goes on; an error does not."""
+    """What comes from outside cancels the run, by one request, where Prefect's server says that a
+    user has cancelled the flow run; no error does, and no silence of the server."""
+    if told in STATES:
+        server.set_flow_run_state(flow_run.id, STATES[told], force=True)
+    elif told == "no flow run":
+        monkeypatch.setattr(cancelling, "flow_runs_here", list)
+    else:
+        monkeypatch.setattr(cancelling, "get_client", _away)
+
     _leave(signal, asynchronously=asynchronously, credentials=credentials, run_id=run_id)
 
-    assert len(_cancels(empirical)) == (signal in FROM_OUTSIDE)
-    assert (empirical.runs[0].state in ENDED) == (signal in FROM_OUTSIDE)
+    is_cancel = told in BY_A_USER and signal in FROM_OUTSIDE
+    assert len(_cancels(empirical)) == is_cancel
+    assert (empirical.runs[0].state in ENDED) == is_cancel
 
 
+def _away(*_: Any, **__: Any) -> Any:
+    raise ConnectionError("the server is away")
+
+
+@pytest.mark.parametrize("way", ["TaskGroup", "gather", "wait_for"])
+def test_an_error_of_a_sibling_leaves_healthy_runs_alone(
+    way: str, credentials: EmpiricalCredentials, empirical: Emulator
+) -> None:
+    """What the flow's own code cancels is no cancel of a user: the run goes on for a retry."""
+
+    async def fail() -> None:
+        await _look(empirical)
+        raise RuntimeError("the sibling has failed")
+
+    def gate() -> Any:
+        return arun_tests(credentials=credentials, environment="staging", poll_interval=0.05)
+
+    @flow
+    async def release() -> None:
+        if way == "TaskGroup":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(gate())
+                group.create_task(fail())
+        elif way == "gather":
+            await asyncio.gather(gate(), fail())
+        else:
+            waiting = asyncio.ensure_future(gate())
+            await _look(empirical)
+            await asyncio.wait_for(waiting, 0.1)
+
+    with pytest.raises((RuntimeError, ExceptionGroup, TimeoutError)):
+        asyncio.run(release())
+
+    assert _cancels(empirical) == []
+    assert empirical.runs[0].state == "started"
+
+
+async def _look(empirical: Emulator) -> None:
+    while not any(  # noqa: ASYNC110  # the emulator runs in a thread
+        each.endpoint == "get_test_run" for each in empirical.requests
+    ):
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.usefixtures("cancelled")
 @pytest.mark.parametrize("asynchronously", [False, True], ids=["sync", "async"])
 def test_it_can_be_turned_off(
     asynchronously: bool, credentials: EmpiricalCredentials, empirical: Emulator, run_id: int
@@ -97,6 +187,7 @@ def test_it_can_be_turned_off(
     assert _cancels(empirical) == []
 
 
+@pytest.mark.usefixtures("cancelled")
 @pytest.mark.parametrize("asynchronously", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("fault", ["status", "delay", "drop"])
 def test_a_cancel_that_fails_is_not_tried_again(
@@ -119,6 +210,7 @@ def test_a_cancel_that_fails_is_not_tried_again(
     assert len(_cancels(empirical)) <= 1
 
 
+@pytest.mark.usefixtures("cancelled")
 @pytest.mark.parametrize("scope", ["asyncio", "anyio"])
 def test_an_async_wait_that_is_cancelled(
     scope: str, credentials: EmpiricalCredentials, empirical: Emulator, run_id: int
@@ -128,15 +220,9 @@ def test_an_async_wait_that_is_cancelled(
     async def wait() -> None:
         await await_for_test_run.fn(credentials=credentials, test_run_id=run_id)
 
-    async def look() -> None:
-        while not any(  # noqa: ASYNC110  # the local Empirical runs in a thread
-            each.endpoint == "get_test_run" for each in empirical.requests
-        ):
-            await asyncio.sleep(0.01)
-
     async def by_asyncio() -> None:
         task = asyncio.create_task(wait())
-        await look()
+        await _look(empirical)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()
@@ -144,7 +230,7 @@ def test_an_async_wait_that_is_cancelled(
     async def by_anyio() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
-            await look()
+            await _look(empirical)
             group.cancel_scope.cancel()
 
     asyncio.run(by_asyncio() if scope == "asyncio" else by_anyio())
@@ -153,6 +239,7 @@ def test_an_async_wait_that_is_cancelled(
     assert empirical.runs[0].state in ENDED
 
 
+@pytest.mark.usefixtures("cancelled")
 @pytest.mark.parametrize("asynchronously", [False, True], ids=["sync", "async"])
 def test_a_run_is_guarded_from_the_moment_it_exists(
     asynchronously: bool,

@@ -1,20 +1,29 @@
-"""The block: what it accepts, what it refuses, how it is stored, and the clients it makes."""
+"""The block: what it accepts, what it refuses, how it is stored, sent and used."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import pytest
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect.utilities.hashing import hash_objects
 from pydantic import SecretStr, ValidationError
 
+from empirical_provider import AuthenticationError, InvalidRequestError
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import EmpiricalCredentials
+from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob, trigger_test_run
+
+if TYPE_CHECKING:
+    from conftest import Twin
 
 KEY = "emp-key-that-must-not-show"
 
@@ -73,6 +82,7 @@ def test_an_unknown_field_is_refused() -> None:
         ({"timeout": -1}, "timeout must be a number above 0, not -1.0"),
         ({"api_key": ""}, "api_key must be a non-empty string"),
         ({"api_key": f"{KEY} "}, "api_key must be visible ASCII characters only"),
+        ({"api_key": "**********"}, "not a masked one"),
         ({"api_key": [KEY]}, "valid string"),
     ],
 )
@@ -139,6 +149,143 @@ def test_a_dumped_block_can_be_made_again() -> None:
 
     assert {"block_type_slug", "_block_document_id", "_block_document_name"} <= dump.keys()
     assert EmpiricalCredentials.model_validate(dump).api_key == SecretStr(KEY)
+
+
+def _saved(name: str, **fields: Any) -> EmpiricalCredentials:
+    EmpiricalCredentials(api_key=KEY, project_id=7, **fields).save(name, overwrite=True)
+    return EmpiricalCredentials.load(name)
+
+
+def _just_saved() -> EmpiricalCredentials:
+    block = EmpiricalCredentials(api_key=KEY, project_id=7)
+    block.save("just-saved", overwrite=True)
+    return block
+
+
+def _assigned() -> EmpiricalCredentials:
+    block = _saved("assigned")
+    block.project_id = 8
+    return block
+
+
+def _nested_unsaved() -> EmpiricalCredentials:
+    _Pipeline(credentials=EmpiricalCredentials(api_key=KEY)).save("nesting", overwrite=True)
+    return _Pipeline.load("nesting").credentials
+
+
+def _nested_saved() -> EmpiricalCredentials:
+    _Pipeline(credentials=_saved("nested")).save("nesting-saved", overwrite=True)
+    return _Pipeline.load("nesting-saved").credentials
+
+
+SAVED: dict[str, Callable[[], EmpiricalCredentials]] = {
+    "loaded": lambda: _saved("loaded"),
+    "just saved": _just_saved,
+    "nested": _nested_saved,
+    "copied": lambda: _saved("copied").model_copy(),
+    "deeply copied": lambda: copy.deepcopy(_saved("copied")),
+}
+UNSAVED: dict[str, Callable[[], EmpiricalCredentials]] = {
+    "made": lambda: EmpiricalCredentials(api_key=KEY),
+    "nested": _nested_unsaved,
+    "copied with another key": lambda: _saved("changed").model_copy(
+        update={"api_key": SecretStr("another")}
+    ),
+    "assigned": _assigned,
+}
+
+
+@pytest.mark.parametrize("in_loop", [False, True], ids=["sync", "in a loop"])
+@pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
+@pytest.mark.parametrize("make", SAVED.values(), ids=SAVED)
+def test_a_saved_block_travels_as_its_name(
+    make: Callable[[], EmpiricalCredentials], dumps: Callable[[Any], bytes], in_loop: bool
+) -> None:
+    """Its pickle holds no key, and loads the block again on the other side."""
+    block = make()
+    sent = dumps({"credentials": block})
+
+    async def load() -> Any:
+        return pickle.loads(sent)
+
+    found = asyncio.run(load()) if in_loop else pickle.loads(sent)
+    assert KEY.encode() not in sent
+    assert block.saved_name
+    assert found["credentials"]._client_options() == block._client_options()
+    assert found["credentials"].saved_name == block.saved_name
+
+
+@pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
+@pytest.mark.parametrize("make", UNSAVED.values(), ids=UNSAVED)
+def test_a_block_that_is_not_saved_as_it_is_does_not_travel(
+    make: Callable[[], EmpiricalCredentials], dumps: Callable[[Any], bytes]
+) -> None:
+    """It has no name to travel as, and its key is not written: the error says what to do."""
+    block = make()
+    assert block.saved_name is None
+    with pytest.raises(InvalidRequestError) as caught:
+        dumps({"credentials": block})
+    assert "Save it with `block.save('NAME')`" in str(caught.value)
+    assert KEY not in _story_of(caught.value)
+
+
+def test_a_job_travels_as_far_as_its_credentials_do() -> None:
+    """A job is pickled with its fields, and the block in it as its name."""
+    job = EmpiricalTestJob(credentials=_saved("of-the-job"), environment="staging", tags=["smoke"])
+    sent = pickle.dumps(job)
+    assert KEY.encode() not in sent
+    again = pickle.loads(sent)
+    assert (again.environment, again.tags) == ("staging", ["smoke"])
+    assert again.credentials._client_options() == job.credentials._client_options()
+    with pytest.raises(InvalidRequestError, match="EmpiricalCredentials block cannot be sent"):
+        pickle.dumps(job.model_copy(update={"credentials": EmpiricalCredentials(api_key=KEY)}))
+
+
+def test_a_block_that_does_not_travel_is_still_copied_and_hashed() -> None:
+    """What stays in this process needs no name: copies, and Prefect's hash of a task's inputs."""
+    block = EmpiricalCredentials(api_key=KEY)
+    assert copy.copy(block) == copy.deepcopy(block) == block
+    assert hash_objects({"credentials": block}, raise_on_failure=True)
+
+
+@pytest.mark.parametrize("form", ["reloaded", "areloaded"])
+def test_a_block_that_was_changed_meanwhile_is_seen(form: str) -> None:
+    """A rotated key is found under the block's name; a block that is the same, unsaved or gone is
+    none."""
+
+    def again(block: EmpiricalCredentials) -> EmpiricalCredentials | None:
+        found = getattr(block, form)()
+        return asyncio.run(found) if form == "areloaded" else found
+
+    block = _saved("rotated")
+    assert again(block) is None
+    EmpiricalCredentials(api_key="rotated", project_id=7).save("rotated", overwrite=True)
+    found = again(block)
+    assert found is not None
+    assert found.api_key == SecretStr("rotated")
+    assert again(EmpiricalCredentials(api_key=KEY)) is None
+    EmpiricalCredentials.delete("rotated")
+    assert again(block) is None
+
+
+def test_a_wait_goes_on_with_a_key_that_was_rotated(
+    waiting: Twin, empirical: Emulator, api_key: str
+) -> None:
+    """Where a poll is rejected and the saved block has changed since, the wait goes on by what the
+    block says now; where it has not, the rejection is the end."""
+    block = EmpiricalCredentials(api_key=api_key, base_url=empirical.url)
+    block.save("rotating", overwrite=True)
+    old = EmpiricalCredentials.load("rotating")
+    run = trigger_test_run.fn(credentials=old, environment="staging")
+    call = {"credentials": old, "test_run_id": run["id"], "poll_interval": 0.01}
+    empirical.fault("get_test_run", "status", status=401, times=1)
+    with pytest.raises(AuthenticationError):
+        waiting.without_prefect(**call)
+    EmpiricalCredentials(api_key=api_key, base_url=empirical.url, timeout=20).save(
+        "rotating", overwrite=True
+    )
+    empirical.fault("get_test_run", "status", status=401, times=1)
+    assert waiting.without_prefect(**call)["outcome"] == "passed"
 
 
 def test_a_bad_document_is_refused_on_load(server: SyncPrefectClient) -> None:

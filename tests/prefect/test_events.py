@@ -12,8 +12,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.variables import Variable
 
 from empirical_provider import EmpiricalError, InvalidRequestError, TestRunRequest
+from empirical_provider.checks import LARGEST
 from empirical_provider.emulator import Emulator
+from empirical_provider.ended_runs import Cursor
 from empirical_provider.prefect import EmpiricalCredentials, emit_test_run_events
+from empirical_provider.prefect import events as events_module
 
 pytestmark = pytest.mark.slow  # each look takes a whole flow run
 
@@ -197,3 +200,78 @@ def test_a_bad_filter_is_refused_before_any_request(empirical: Emulator) -> None
     with pytest.raises(InvalidRequestError, match="outcome must be passed or"):
         told(outcome="red")
     assert empirical.requests == []
+
+
+def cursor_of(told: int, still_open: int, step: int) -> Cursor:
+    """Return a cursor with so many ids, as large as ids get."""
+    ids = range(LARGEST - (told + still_open) * step, LARGEST, step)
+    return Cursor(
+        floor=5, told=frozenset(ids[:told]), open=frozenset(ids[told : told + still_open])
+    )
+
+
+@pytest.mark.parametrize(
+    ("told_ids", "open_ids"), [(0, 0), (1, 1), (600, 0), (0, 600), (300, 300), (7, 0)]
+)
+def test_a_cursor_of_a_burst_is_saved_whole(
+    told_ids: int, open_ids: int, server: SyncPrefectClient
+) -> None:
+    """However many runs start or end at a time, all that was emitted is known the next time, and no
+    Variable is left over once there are fewer."""
+
+    async def save_and_load() -> None:
+        parts: list[str] = []
+        for cursor in (
+            cursor_of(2, 2, 1),
+            cursor_of(told_ids, open_ids, 977),
+            cursor_of(told_ids, open_ids, 978),
+            cursor_of(1, 1, 1),
+        ):
+            await events_module._save(CURSOR, cursor, parts)
+            known, parts = await events_module._saved(CURSOR)
+            assert known == cursor
+            names = [each.name for each in server.read_variables(limit=200)]
+            assert sorted(each for each in names if "-part-" in each) == sorted(parts)
+
+    asyncio.run(save_and_load())
+
+
+def test_a_burst_has_an_event_for_each_end(
+    end: Callable[..., int],
+    credentials: EmpiricalCredentials,
+    empirical: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the cursor is in several Variables, each end still has its one event."""
+    monkeypatch.setattr(events_module, "_LONGEST_VARIABLE", 40)
+    monkeypatch.setattr(events_module, "_IDS_IN_A_PART", 4)
+    told()
+    empirical.script("production", "stuck")
+    with credentials.get_client() as client:
+        request = TestRunRequest(environment="production")
+        still_open = [client.trigger(request).id for _ in range(6)]
+    ended = [end() for _ in range(5)]
+    assert told() == ended
+    assert told() == []
+    for run_id in still_open:
+        empirical.set_state(run_id, "ended")
+    assert told() == still_open
+    assert told() == []
+
+
+def test_a_cursor_with_a_part_missing_is_no_cursor_to_go_by(
+    end: Callable[..., int], server: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was emitted is unknown then: the flow run fails, says what to do, and saves nothing."""
+    monkeypatch.setattr(events_module, "_LONGEST_VARIABLE", 20)
+    told()
+    end()
+    end()
+    assert len(told()) == 2
+    before = Variable.get(CURSOR)
+    [part] = before["parts"]
+    server.delete_variable_by_name(part)
+    end()
+    with pytest.raises(EmpiricalError, match=f"Variable {part}.*cannot be read.*delete.*{CURSOR}"):
+        told()
+    assert Variable.get(CURSOR) == before

@@ -88,6 +88,17 @@ def test_a_job_expects_the_commit_of_its_build(
     assert other.fetch_result()["outcome"] == "passed"
 
 
+def test_a_job_with_a_short_hash_starts_nothing(
+    credentials: EmpiricalCredentials, empirical: Emulator
+) -> None:
+    """The commit of the build is checked before a run is started."""
+    job = EmpiricalTestJob(credentials=credentials, environment="staging", **FAST)
+    for start in (job.trigger, lambda **changes: settled(job.atrigger(**changes))):
+        with pytest.raises(InvalidRequestError, match="at least 7 characters"):
+            start(build={"commit": "abc123"})
+    assert empirical.runs == []
+
+
 def test_the_ready_flow_expects_the_commit_of_its_build(
     credentials: EmpiricalCredentials, empirical: Emulator
 ) -> None:

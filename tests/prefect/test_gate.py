@@ -210,7 +210,7 @@ def test_an_error_never_cancels_the_run(
     """A key that is refused while waiting ends the wait, and the run goes on."""
     empirical.script("staging", "stuck")
     run = trigger_test_run.fn(credentials=credentials, environment="staging")
-    empirical.fault("get_test_run", "status", status=401)
+    empirical.fault("get_test_run", "status", status=401, times=None)
 
     with pytest.raises(AuthenticationError):
         waiting.without_prefect(credentials=credentials, test_run_id=run["id"], **FAST)

@@ -24,6 +24,7 @@ from empirical_provider import (
     Outcome,
     RunCancelledError,
     RunErroredError,
+    RunIncompleteError,
     RunSupersededError,
     TestRun,
     TestsFailedError,
@@ -57,6 +58,7 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], type[GateClosedError]]] = 
     "cancelled": ({"outcome": "cancelled"}, {}, RunCancelledError),
     "superseded": ({"outcome": "superseded"}, {}, RunSupersededError),
     "no_tests": ({"outcome": "no_tests"}, {}, NoTestsError),
+    "incomplete": ({"outcome": "incomplete", "total": 48, "missing": 38}, {}, RunIncompleteError),
     "timed_out": ({"outcome": "stuck"}, SOON, WaitTimedOutError),
 }
 
@@ -213,6 +215,10 @@ def test_each_outcome_under_each_decision(
         ({"outcome": "passed", "total": 3}, {"min_tests": 3}, "passed"),
         ({"outcome": "passed", "total": 3}, {"min_tests": 4}, "no_tests"),
         ({"outcome": "no_tests"}, {"min_tests": 0}, "passed"),
+        ({"outcome": "incomplete", "interrupted": 2}, {}, "incomplete"),
+        ({"outcome": "incomplete", "total": 5, "missing": 5}, {}, "no_tests"),
+        ({"outcome": "incomplete", "total": 5, "missing": 2}, {"min_tests": 4}, "no_tests"),
+        ({"outcome": "failed", "failed": 1, "missing": 2}, {"failed": "pass"}, "incomplete"),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else value,
 )

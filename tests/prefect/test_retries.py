@@ -75,6 +75,7 @@ def test_what_nobody_can_tell_is_never_guessed(
 ) -> None:
     """Where the service does not show the key, no retry of task or flow starts a second run."""
     empirical.fault("trigger", "drop", when="after")
+    call = {**call, "key_in_environment": False}
 
     state = twin.with_options(retries=1).in_flow(call, retries=1)
 
@@ -83,14 +84,17 @@ def test_what_nobody_can_tell_is_never_guessed(
     assert (len(empirical.runs), _sends(empirical)) == (1, 1)
 
 
-def test_the_key_may_travel_in_the_environment(call: dict[str, Any], empirical: Emulator) -> None:
+@pytest.mark.parametrize("given", [{}, {"key_in_environment": True}], ids=str)
+def test_the_key_travels_in_the_environment(
+    given: dict[str, Any], call: dict[str, Any], empirical: Emulator
+) -> None:
     """Lists show overrides: with them a lost answer is made good where metadata are not shown."""
     empirical.fault("trigger", "drop", when="after")
     tries: list[int] = []
 
     @flow
     def release() -> None:
-        tries.append(trigger_test_run(**call, key_in_environment=True)["id"])
+        tries.append(trigger_test_run(**call, **given)["id"])
 
     release()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_client, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
@@ -25,11 +26,12 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import State
+from prefect.task_worker import TaskWorker
 from pydantic import SecretStr
 
 from empirical_provider import TestsFailedError, TriggerOutcomeUnknownError
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import EmpiricalCredentials
+from empirical_provider.prefect import EmpiricalCredentials, run_tests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,3 +214,38 @@ def test_a_gate_lets_no_secret_out(  # noqa: PLR0917  # each is a fixture, passe
     for secret in (api_key, OVERRIDE):
         assert {kind for kind, text in seen.items() if secret in text} == set()
         assert _files_with(secret, places) == set()
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["unsaved", "saved"])
+def test_a_delayed_call_leaves_no_key_behind(
+    saved: bool,
+    credentials: EmpiricalCredentials,
+    empirical: Emulator,
+    places: Places,
+    api_key: str,
+) -> None:
+    """What Prefect stores for its task workers names a saved block, which they load; it refuses one
+    that is not saved."""
+    call = {"environment": "staging", "poll_interval": 0.05}
+    if not saved:
+        with pytest.raises(Exception) as caught:  # noqa: PT011  # Prefect may wrap ours
+            run_tests.delay(credentials=credentials, **call)
+        assert "Save it with `block.save" in "".join(traceback.format_exception(caught.value))
+        assert _files_with(api_key, places) == set()
+        return
+    credentials.save("delayed", overwrite=True)
+    block = EmpiricalCredentials.load("delayed")
+
+    async def work() -> Any:
+        future = run_tests.delay(credentials=block, **call)
+        async with get_client() as client:
+            task_run = await client.read_task_run(future.task_run_id)
+        async with TaskWorker(run_tests) as worker:
+            await worker.execute_task_run(task_run)
+        return future.task_run_id
+
+    task_run_id = asyncio.run(work())
+
+    assert [*(places.home / "storage" / "parameters").iterdir()], "nothing was stored to search"
+    assert _files_with(api_key, places) == set()
+    assert [run.state for run in empirical.runs] == ["ended"], task_run_id

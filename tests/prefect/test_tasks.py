@@ -133,9 +133,9 @@ def test_a_secret_override_is_unwrapped(
         }
     )
 
-    assert _sent(empirical)["environment_variables_overrides"] == [
-        {"name": "PASSWORD", "value": "s3cret"}
-    ]
+    *sent, key = _sent(empirical)["environment_variables_overrides"]
+    assert key["name"] == "EMPIRICAL_TRIGGER_KEY"
+    assert sent == [{"name": "PASSWORD", "value": "s3cret"}]
 
 
 def test_an_iterator_is_not_used_up_before_it_is_sent(
@@ -203,8 +203,12 @@ def test_the_metadata_about_the_flow_run_can_be_turned_off(
     )
 
     sent = _sent(empirical)
-    assert TriggerKey.parse(sent.pop("metadata").pop("trigger_key"))
-    assert sent == {"environment": "staging"}
+    key = sent.pop("metadata").pop("trigger_key")
+    assert TriggerKey.parse(key)
+    assert sent == {
+        "environment": "staging",
+        "environment_variables_overrides": [{"name": "EMPIRICAL_TRIGGER_KEY", "value": key}],
+    }
 
 
 def test_it_works_without_prefect_around_it(

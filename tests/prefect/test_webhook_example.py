@@ -53,7 +53,7 @@ class FlowRun:
 
     def run(self) -> Any:
         """Run it to its end; return its state."""
-        calls._seen.clear()  # as a process of its own: Prefect gives it one after a suspension
+        calls._calls.clear()  # as a process of its own: Prefect gives it one after a suspension
         return run_flow(
             resume_by_webhook.resume_by_webhook,
             flow_run=self._server.read_flow_run(self.id),

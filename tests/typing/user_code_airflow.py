@@ -12,6 +12,7 @@ from empirical_provider.airflow.exceptions import (
     EmpiricalNoTestsError,
     EmpiricalRunCancelledError,
     EmpiricalRunErroredError,
+    EmpiricalRunIncompleteError,
     EmpiricalRunSupersededError,
     EmpiricalTaskKilledError,
     EmpiricalTestsFailedError,
@@ -86,7 +87,11 @@ async def by_the_hook_async() -> AsyncEmpiricalClient:
 
 def told(error: Exception) -> str | None:
     match error:
-        case EmpiricalTestsFailedError() | EmpiricalTestsFailedRetryError():
+        case (
+            EmpiricalTestsFailedError()
+            | EmpiricalTestsFailedRetryError()
+            | EmpiricalRunIncompleteError()
+        ):
             return error.run_url
         case EmpiricalGateClosedError() | EmpiricalNoTestsError() | EmpiricalWrongCommitError():
             return str(error)

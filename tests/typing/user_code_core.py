@@ -32,6 +32,7 @@ from empirical_provider import (
     ReportNotWrittenError,
     RunCancelledError,
     RunErroredError,
+    RunIncompleteError,
     RunReport,
     RunSupersededError,
     ServerError,
@@ -136,7 +137,7 @@ def judged(verdict: Verdict) -> bool:
 def handled() -> str | None:
     try:
         gate()
-    except (TestsFailedError, WrongCommitError) as red:
+    except (TestsFailedError, RunIncompleteError, WrongCommitError) as red:
         assert_type(red.run_url, str | None)
         return red.run_url
     except (RunCancelledError, RunErroredError, RunSupersededError, NoTestsError):

@@ -21,7 +21,7 @@ with DAG(
 
     @task
     def release() -> dict[str, str]:
-        return {"url": "https://staging.example.com/1", "commit": "c0ffee"}
+        return {"url": "https://staging.example.com/1", "commit": "c0ffee0"}
 
     EmpiricalTriggerTestRunOperator(
         task_id="everything",
