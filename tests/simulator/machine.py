@@ -11,16 +11,19 @@ import asyncio
 import logging
 import random
 import selectors
+import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from unittest import mock
 
 import httpx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+
+T = TypeVar("T")
 
 __all__ = ["ACTOR", "EPOCH", "Endless", "Killed", "Machine"]
 
@@ -104,9 +107,9 @@ class Machine:
         logging.disable(logging.CRITICAL)
         try:
             with (
-                mock.patch.object(time, "time", self.wall),
-                mock.patch.object(time, "monotonic", self.monotonic),
-                mock.patch.object(time, "sleep", self.sleep),
+                mock.patch.object(time, "time", _here(self.wall, time.time)),
+                mock.patch.object(time, "monotonic", _here(self.monotonic, time.monotonic)),
+                mock.patch.object(time, "sleep", _here(self.sleep, time.sleep)),
                 mock.patch.object(httpx.HTTPTransport, "handle_request", blocking),
                 mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", waiting),
             ):
@@ -114,6 +117,16 @@ class Machine:
         finally:
             logging.disable(logging.NOTSET)
             random.setstate(random_before)
+
+
+def _here(simulated: Callable[..., T], real: Callable[..., T]) -> Callable[..., T]:
+    """Simulate in this thread only: servers of other tests may run in others."""
+    thread = threading.get_ident()
+
+    def function(*args: float) -> T:
+        return (simulated if threading.get_ident() == thread else real)(*args)
+
+    return function
 
 
 class _Jumps(selectors.DefaultSelector):
