@@ -271,20 +271,16 @@ def test_a_block_that_was_changed_meanwhile_is_seen(form: str) -> None:
 def test_a_wait_goes_on_with_a_key_that_was_rotated(
     waiting: Twin, empirical: Emulator, api_key: str
 ) -> None:
-    """Where a poll is rejected and the saved block has changed since, the wait goes on by what the
+    """Where the key is rejected and the saved block has changed since, the wait goes on by what the
     block says now; where it has not, the rejection is the end."""
     block = EmpiricalCredentials(api_key=api_key, base_url=empirical.url)
-    block.save("rotating", overwrite=True)
+    run = trigger_test_run.fn(credentials=block, environment="staging")
+    EmpiricalCredentials(api_key="deleted", base_url=empirical.url).save("rotating", overwrite=True)
     old = EmpiricalCredentials.load("rotating")
-    run = trigger_test_run.fn(credentials=old, environment="staging")
     call = {"credentials": old, "test_run_id": run["id"], "poll_interval": 0.01}
-    empirical.fault("get_test_run", "status", status=401, times=1)
     with pytest.raises(AuthenticationError):
         waiting.without_prefect(**call)
-    EmpiricalCredentials(api_key=api_key, base_url=empirical.url, timeout=20).save(
-        "rotating", overwrite=True
-    )
-    empirical.fault("get_test_run", "status", status=401, times=1)
+    block.save("rotating", overwrite=True)
     assert waiting.without_prefect(**call)["outcome"] == "passed"
 
 

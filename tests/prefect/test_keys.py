@@ -98,7 +98,7 @@ def test_a_bad_key_starts_nothing(
 def test_who_shares_a_run_does_not_cancel_it(
     keyed: bool, running: Twin, gate: dict[str, Any], empirical: Emulator
 ) -> None:
-    """With a key the default is to leave the run alone when the wait is ended from outside."""
+    """With a key the default is to leave the run alone when a user cancels the flow run."""
     empirical.script("staging", "stuck")
     key = {"key": "release-7"} if keyed else {}
     end = KeyboardInterrupt("a person")
@@ -106,7 +106,12 @@ def test_who_shares_a_run_does_not_cancel_it(
     def interrupt(*_: Any, **__: Any) -> None:
         raise end
 
+    async def cancelled() -> bool:
+        return True
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("empirical_provider.prefect.cancelling._is_cancelled", lambda: True)
+        patch.setattr("empirical_provider.prefect.cancelling._ais_cancelled", cancelled)
         patch.setattr("empirical_provider.prefect.running.wait_for_verdict", interrupt)
         patch.setattr("empirical_provider.prefect.running.await_verdict", interrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -156,7 +156,7 @@ def test_no_secret_is_let_out(  # noqa: PLR0917  # each is a fixture, passed by 
     told = eventually(lambda: _all_told_by(server, passed, 2))
 
     empirical.fault("trigger", "drop", when="after")
-    failed = twin.in_flow(call, persist_result=True)
+    failed = twin.in_flow({**call, "key_in_environment": False}, persist_result=True)
     told_of_failure = eventually(lambda: _all_told_by(server, failed, 1))
     with pytest.raises(TriggerOutcomeUnknownError) as caught:
         failed.result()
