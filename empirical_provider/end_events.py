@@ -74,6 +74,11 @@ class EndFilter:
         given = {name: None if value is None else list(value) for name, value in texts.items()}
         return {**given, "policy": GatePolicy.of(self.policy).as_dict()}
 
+    def identity(self) -> dict[str, Any]:
+        """Return what tells the filter from others, for stored names: all but the defaults."""
+        filters = {name: value for name, value in self.as_dict().items() if value is not None}
+        return {**filters, "policy": GatePolicy.of(self.policy).changes()}
+
     def accepts(self, verdict: Verdict) -> bool:
         """Say whether the end of this run is told."""
         pairs: tuple[tuple[Any, str | None], ...] = (

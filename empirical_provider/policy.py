@@ -118,6 +118,14 @@ class GatePolicy:
         """Return what to do about an outcome."""
         return Decision(getattr(self, outcome))
 
+    def changes(self) -> dict[str, Any]:
+        """Return what differs from the defaults, as plain data.
+
+        Stored names are made of it, so that they outlast a version that knows one more outcome.
+        """
+        default = GatePolicy().as_dict()
+        return {name: v for name, v in self.as_dict().items() if v != default[name]}
+
     def as_dict(self) -> dict[str, Any]:
         """Return the policy as plain data, the way `of` reads it."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -142,7 +142,8 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
         from empirical_provider.airflow.watching import Watcher
 
         store = getattr(self, "asset_state_store", None)
-        memory = Memory(self.empirical_conn_id, self.serialize()[1], store)
+        identity = {**self._wanted.identity(), "poll_interval": self.poll_interval}
+        memory = Memory(self.empirical_conn_id, identity, store)
         return Watcher(self._wanted, memory, self.poll_interval)
 
 

@@ -31,13 +31,13 @@ class Memory:
 
     Args:
         conn_id: Id of the connection that it watches.
-        arguments: All arguments of its trigger: they tell it from the others, of one asset even.
-            One who shared another's value would miss what the other's filter has let go by.
+        identity: What tells the watcher from the others, of one asset even. One who shared
+            another's value would miss what the other's filter has let go by.
         store: The state store of its assets, where the host has one (Airflow 3.3).
     """
 
-    def __init__(self, conn_id: str, arguments: Mapping[str, Any], store: Any) -> None:
-        told = json.dumps(arguments, sort_keys=True).encode()
+    def __init__(self, conn_id: str, identity: Mapping[str, Any], store: Any) -> None:
+        told = json.dumps(identity, sort_keys=True).encode()
         self._name = f"{_PREFIX}__{conn_id}__{hashlib.sha256(told).hexdigest()[:12]}"
         self._store = store
 

@@ -147,7 +147,7 @@ async def _save(name: str, cursor: Cursor, parts: list[str]) -> None:
 
 
 def _variable(credentials: str, wanted: EndFilter) -> str:
-    filters = json.dumps(wanted.as_dict(), sort_keys=True).encode()
+    filters = json.dumps(wanted.identity(), sort_keys=True).encode()
     return f"empirical-test-runs-{credentials}-{hashlib.sha256(filters).hexdigest()[:12]}"
 
 
@@ -157,7 +157,7 @@ def _event(verdict: "Verdict", base_url: str, wanted: EndFilter) -> Event:
     Another policy may say something else of the run: that is news, and no repetition.
     """
     run_id = verdict.run_id
-    policy = json.dumps(wanted.as_dict()["policy"], sort_keys=True)
+    policy = json.dumps(wanted.identity()["policy"], sort_keys=True)
     labels = {
         "outcome": str(verdict.outcome),
         "decision": str(verdict.decision),

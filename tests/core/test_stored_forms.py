@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from empirical_provider import Counts, EmpiricalError, GatePolicy, TestRun, TestRunState, Verdict
+from empirical_provider.end_events import EndFilter
 from empirical_provider.ended_runs import Cursor
 from empirical_provider.verdict import judge
 
@@ -123,3 +124,13 @@ def test_a_verdict_with_the_least_still_makes_a_message() -> None:
     assert str(verdict.error()).startswith("Empirical test run 456: failed.")
     assert verdict.failed_tests_total == 2
     assert verdict.counts == Counts()
+
+
+def test_what_stored_names_are_made_of_outlasts_a_new_outcome() -> None:
+    """A filter is told from others by what it says; a field that is added later changes nothing."""
+    policy = {"max_flaky": 2, "no_tests": "skip", "failed": "fail"}
+    assert EndFilter(environment="staging", policy=policy).identity() == {
+        "environment": ["staging"],
+        "policy": {"no_tests": "skip", "max_flaky": 2},
+    }
+    assert EndFilter().identity() == {"policy": {}}
