@@ -100,7 +100,7 @@ part-%:
 
 test-matrix:  ## The other versions of Airflow and Prefect, as deployments; then the table of all
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(OTHERS))
-	@$(parallel) -j2 $(OTHERS:%=deployment-%) test-airflow-2.11 test-airflow-3.0 test-prefect-3.6 SELECT='$(SELECT)'
+	@$(ONE_VARIANT)$(parallel) -j2 $(OTHERS:%=deployment-%) test-airflow-2.11 test-airflow-3.0 test-prefect-3.6 SELECT='$(SELECT)'
 	@$(MAKE) --no-print-directory table
 
 test-browser: $(call ready,airflow prefect) | debian-chromium  ## What a person sees of both hosts, in Chromium
