@@ -197,7 +197,12 @@ class _Starting:
         before = self._before
         try:
             run, found = yield from send_until_sure(
-                call, search, doubt=self._doubt, grace=self._once.grace, unknown=self._unknown
+                call,
+                search,
+                doubt=self._doubt,
+                grace=self._once.grace,
+                shared=self._once.shared,
+                unknown=self._unknown,
             )
         except TriggerOutcomeUnknownError:
             raise

@@ -58,7 +58,7 @@ def seen_beside(
     search.ends_in(grace)
     while True:
         try:
-            found = yield from search.look()
+            found = yield from search.look(for_all=True)
         except UntoldError as why:
             log.warning("Nobody can tell whether test run %s is the only one: %s", own.id, why)
             return [own]

@@ -136,32 +136,41 @@ class Search:
         """The highest of those; 0: there is none."""
         return max(self.listed, default=0)
 
-    def wait_for_any(self, seconds: float) -> Generator[_Steps, Any, list[TestRun]]:
+    def wait_for_any(
+        self, seconds: float, *, for_all: bool = False
+    ) -> Generator[_Steps, Any, list[TestRun]]:
         """Look until there is a match, or the time is up; return all matches.
 
         A match that never has a verdict does not count yet: the run that took its place may not be
         listed. Nothing found is certain: there is no such run among those created since.
+
+        Args:
+            seconds: How long to look for one.
+            for_all: Whether to use all of the time: others may start runs under the same key, and
+                lists may show theirs first.
 
         Raises:
             UntoldError: Nobody can tell. The cause is what went wrong, if something has.
         """
         began, pause = self.clocks.running(), _FIRST_PAUSE
         self.ends_in(seconds)
+        found: list[TestRun] = []
         while True:
-            found: list[TestRun] = []
             untold: UntoldError | None = None
             try:
-                found = yield from self.look()
+                found = yield from self.look(for_all=for_all)
             except UntoldError as error:
                 untold = error
-            if any(run.state.is_known and not run.state.is_without_verdict for run in found):
+                found = found if for_all else []
+            counts = any(run.state.is_known and not run.state.is_without_verdict for run in found)
+            if counts and not for_all:
                 return found
             left = began + seconds - self.clocks.running()
             if left <= 0:
                 break
             yield Pause(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
-        if untold is not None:
+        if untold is not None and not found:
             raise untold
         return found
 
@@ -169,12 +178,12 @@ class Search:
         """Make no calls when these seconds are gone, or a minute if that is longer."""
         self._ends_at = self.clocks.running() + max(seconds, _LONGEST)
 
-    def look(self) -> Generator[_Steps, Any, list[TestRun]]:
-        """Look once, and return all matches; see `wait_for_any`."""
+    def look(self, *, for_all: bool) -> Generator[_Steps, Any, list[TestRun]]:
+        """Look once, and return all matches, or at least one of them; see `wait_for_any`."""
         try:
             matches, untold = yield from self._read_lists()
-            if not matches:
-                matches = yield from self._read_details(untold)
+            if for_all or not matches:
+                matches = yield from self._read_details(untold, matches)
         except EmpiricalError as error:
             raise UntoldError(f"the runs could not be looked through: {error}") from error
         return matches
@@ -234,9 +243,15 @@ class Search:
         detail = replace(detail, trigger_key=shown_by(run, detail))
         return detail, self._told(detail, in_list=False)
 
-    def _read_details(self, untold: list[TestRun]) -> Generator[_Steps, Any, list[TestRun]]:
-        """Read the runs of which the lists do not tell, those from next to the moment first."""
-        matches = []
+    def _read_details(
+        self, untold: list[TestRun], listed: list[TestRun]
+    ) -> Generator[_Steps, Any, list[TestRun]]:
+        """Read the runs of which the lists do not tell, those from next to the moment first.
+
+        Returns:
+            Those that match, and those that are listed as matches.
+        """
+        matches = [*listed]
         missing = False
         left = sorted(untold, key=lambda run: run.id)
         for run in left[:_MOST_DETAILS]:

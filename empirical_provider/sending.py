@@ -87,6 +87,7 @@ def send_until_sure(
     *,
     doubt: Callable[[TestRun], str | None],
     grace: float,
+    shared: bool,
     unknown: Callable[[UntoldError], EmpiricalError],
 ) -> Generator[Call[Any] | LimitedCall | Pause, Any, tuple[TestRun | None, list[TestRun]]]:
     """Send a request; where its answer is lost, look for its run, and send it again if none is.
@@ -96,6 +97,7 @@ def send_until_sure(
         search: Finds runs that it has started.
         doubt: As for `send_once`.
         grace: Seconds after a request in which its run may not be listed yet.
+        shared: Whether others may start runs that the search finds, too.
         unknown: Makes the error for an outcome that nobody can tell, of the reason.
 
     Returns:
@@ -111,7 +113,7 @@ def send_until_sure(
         except TriggerOutcomeUnknownError as error:
             log.warning("%s Looking for it now.", error)
             try:
-                found = yield from search.wait_for_any(grace)
+                found = yield from search.wait_for_any(grace, for_all=shared)
             except UntoldError as why:
                 raise unknown(why) from error
             if found:

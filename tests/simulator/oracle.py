@@ -447,6 +447,9 @@ def _of_error_of_attempt(attempt: Attempt, service: Service) -> Iterator[Violati
     if not heard.is_ours:
         yield Violation(Rule.CRASHED, f"{attempt.label}: {heard}")
         return
+    named = service.runs.get(heard.rejected_run or 0)
+    if named is not None and named.wish == attempt.wish:
+        return  # it was found, and is in error
     puts = [each.what for each in asked if each.endpoint == "start"]
     if not attempt.expects_run or any(
         each.what not in ("ok", "412") and each.told != "no page yet"

@@ -25,12 +25,6 @@ OPEN = {
     # A proxy replays the response to another client's trigger of a moment ago: it names a live run,
     # and only that run's own page says that it is in another environment or has no such key.
     **dict.fromkeys((1243, 1550, 1563, 1753), "ADOPTED_WRONG"),
-    # Tasks share a key, and the response to one trigger is lost: its look-up finds the run of
-    # another task, and does not wait until its own run is listed, too.
-    **dict.fromkeys((496, 837), "SECOND_RUN"),
-    # A response is lost while run pages fail, or two deployments share a key: the outcome stays
-    # unknown although it could be told later.
-    **dict.fromkeys((851, 1982), "LOST_NOT_RECOVERED"),
 }
 """Scenes that break a rule today, and the rule. The test fails if one does not any more."""
 
