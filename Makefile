@@ -33,7 +33,7 @@ $(call ready,airflow-3.1): interpreter = >=3.11,<3.14
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-all test-quick test-matrix test-browser test-wheel test-wheels screenshots fuzz bench docs envs \
-	slow-prefect lint layers types pyright audit dist lock clean \
+	slow-core slow-prefect lint layers types pyright audit dist lock clean \
 	check-python table $(ENVS:%=test-%) $(ENVS:%=deployment-%) browser-airflow browser-prefect \
 	debian-postgresql debian-chromium $(ENVS:%=lock-%) lock-tools
 
@@ -83,12 +83,12 @@ test:  ## Everything on the newest Airflow and Prefect, with the basics of whole
 	@rm -rf .results
 	@$(call in_parts,$(PARTS))
 
-# With both variants of each test, Prefect's tests take longer than all others: in two halves, each
-# with a server of its own, they do not. All scenarios of deployments need the machine for themselves.
+# With all variants and examples, these tests of Prefect and of the core take longer than all others:
+# in two halves they do not. All scenarios of deployments need the machine for themselves.
 test-all: export THOROUGH = 1
 test-all: | debian-postgresql  ## make test with all scenarios of deployments, all examples, development mode, pyright
-	@$(MAKE) --no-print-directory test SELECT= SELECT_prefect='not slow' \
-		PARTS='slow-prefect $(QUICK) pyright' LAST='deployment-airflow deployment-prefect'
+	@$(MAKE) --no-print-directory test SELECT= SELECT_core='not slow' SELECT_prefect='not slow' \
+		PARTS='slow-core slow-prefect $(QUICK) pyright' LAST='deployment-airflow deployment-prefect'
 
 test-quick:  ## Lint, types, and the tests on the newest hosts, but for deployments and what takes seconds
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
@@ -134,8 +134,8 @@ developing = $(if $(filter core,$(1)),$(if $(THOROUGH),PYTHONDEVMODE=1 ))
 $(ENVS:%=test-%): test-%: .venvs/%/.ready
 	$(call developing,$*).venvs/$*/bin/pytest $(call suites,$*) -m '$(or $(SELECT_$*),$(SELECT))' $(PYTEST_ARGS)
 
-slow-prefect: .venvs/prefect/.ready
-	.venvs/prefect/bin/pytest tests/prefect -m slow $(PYTEST_ARGS)
+slow-core slow-prefect: slow-%: .venvs/%/.ready
+	.venvs/$*/bin/pytest $(call suites,$*) -m slow $(PYTEST_ARGS)
 
 # The newest versions have all scenarios, the others the basics; 2.11 has them in one process.
 scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
