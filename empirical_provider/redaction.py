@@ -13,12 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from empirical_provider import checks
+
 __all__ = ["Mask", "one_line", "unsaid"]
 
 _SHORT = 4
 
 _BETWEEN = "\ud800"
 """Half of a character: no secret and no decoded text has one, so nothing is found across it."""
+
+_CONTROLS = f"(?!{_BETWEEN}){checks.NOT_IN_A_LINE}"
+"""What becomes a space where a text is made one line."""
 
 _BATCH = 4096
 """Texts that are searched at a time."""
@@ -37,6 +42,7 @@ class Mask:
     def __init__(self, secrets: Iterable[str], *, up_to: int) -> None:
         forms = {form for each in secrets if len(each) <= up_to for form in _forms(each)}
         self._forms = [each for each in forms if len(each) >= _SHORT]
+        self._has_spaces = any(" " in each for each in forms)
         # A value such as "1" would riddle every number: a short one goes only as a word.
         short = "|".join(re.escape(each) for each in forms if len(each) < _SHORT)
         self._words = re.compile(rf"(?<!\w)(?:{short})(?!\w)") if short else None
@@ -66,6 +72,11 @@ class Mask:
         return changed
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        yield from self._spans_in(text)
+        if self._has_spaces:
+            yield from self._spans_in(re.sub(_CONTROLS, " ", text))
+
+    def _spans_in(self, text: str) -> Iterator[tuple[int, int]]:
         for form in self._forms:
             at = text.find(form)
             while at >= 0:

@@ -110,6 +110,16 @@ def test_no_error_says_a_secret_in_other_words(said: str) -> None:
     assert "hush hush" not in str(error.value)
 
 
+@pytest.mark.parametrize("between", ["\n", "\x00", "\x7f", "\u2028"])
+def test_no_result_says_a_secret_once_it_is_one_line(between: str) -> None:
+    """Nor does a control character that becomes a space, in the middle of a text or at two ends."""
+    request = TestRunRequest(environment="e", environment_variables_overrides={"A": "hush hush"})
+    run = triggered(request, state=f"hush{between}hush", test_run_branch=f"a hush{between}hush.")
+    assert (run.state, run.branch) == ("***", "a ***.")
+    body = json.dumps(["hush", "hush"]).encode()
+    assert from_json(body, ["hush hush"]) == ["hush", "hush"]
+
+
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_no_error_says_a_secret_the_way_json_writes_it(ascii_only: bool) -> None:
     """A secret with a quotation mark and a letter beyond ASCII is known in a quoted body."""
