@@ -153,10 +153,12 @@ class Search:
             UntoldError: Nobody can tell. The cause is what went wrong, if something has.
         """
         began, pause = self.clocks.running(), _FIRST_PAUSE
-        self.ends_in(seconds)
+        ends_at = self.ends_in(seconds)
         found: list[TestRun] = []
         while True:
             untold: UntoldError | None = None
+            looked_at = self.clocks.running()
+            self._ends_at = max(ends_at, looked_at)  # the last look has its time
             try:
                 found = yield from self.look(for_all=for_all)
             except UntoldError as error:
@@ -165,18 +167,18 @@ class Search:
             counts = any(run.state.is_known and not run.state.is_without_verdict for run in found)
             if counts and not for_all:
                 return found
-            left = began + seconds - self.clocks.running()
-            if left <= 0:
-                break
-            yield Pause(min(pause, left))
+            if looked_at >= began + seconds:
+                break  # not by what time it is now: the process may have been stopped meanwhile
+            yield Pause(max(0.0, min(pause, began + seconds - self.clocks.running())))
             pause = min(2 * pause, _LONGEST_PAUSE)
         if untold is not None and not found:
             raise untold
         return found
 
-    def ends_in(self, seconds: float) -> None:
-        """Make no calls when these seconds are gone, or a minute if that is longer."""
+    def ends_in(self, seconds: float) -> float:
+        """Make no calls when these seconds are gone, or a minute if that is longer; return when."""
         self._ends_at = self.clocks.running() + max(seconds, _LONGEST)
+        return self._ends_at
 
     def look(self, *, for_all: bool) -> Generator[_Steps, Any, list[TestRun]]:
         """Look once, and return all matches, or at least one of them; see `wait_for_any`."""
