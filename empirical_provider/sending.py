@@ -64,20 +64,21 @@ def _why_too_old(
     """Say why a run is older than the request, if it is.
 
     What its own response says was held against the date of that before, which is as old where the
-    response is replayed. So where the run is old by our clock, which may be wrong, the service is
-    asked for the time.
+    response is replayed. So where the run is old by our clock, or our clock and that date disagree,
+    the service is asked for the time.
     """
     if run.created is None:
         return None
-    created = run.created.timestamp()
-    if created >= clocks.wall() - (clocks.running() - began) - _SLACK:
+    created, dated, now = run.created.timestamp(), clocks.service(), clocks.wall()
+    agree = dated is None or abs(dated - now) <= _SLACK
+    if agree and created >= now - (clocks.running() - began) - _SLACK:
         return None
     try:
         yield endpoints.list_test_runs(1, per_page=1)
     except EmpiricalError:
         return f"was created at {run.created_at}, and the service does not tell the time"
-    now = clocks.service()
-    told = clocks.wall() - _DAY if now is None else now - (clocks.running() - began) - _SLACK
+    dated = clocks.service()
+    told = clocks.wall() - _DAY if dated is None else dated - (clocks.running() - began) - _SLACK
     return f"was created at {run.created_at}" if created < told else None
 
 

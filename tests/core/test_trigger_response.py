@@ -277,3 +277,14 @@ def test_a_clock_of_ours_that_is_wrong_does_not_matter(empirical: Emulator, ask:
     assert ask.trigger_test_run(STAGING).id == empirical.runs[0].id
     assert ask.trigger_test_run(STAGING, key="k").id == empirical.runs[1].id
     assert len(empirical.runs) == 2
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_a_clock_of_ours_that_is_behind_makes_no_run_younger(
+    acts: bool, replay: Callable[..., None], empirical: Emulator, ask: Twin
+) -> None:
+    """The replayed run is an hour old by the service's clock, and one of the future by ours."""
+    empirical.behave(clock_skew=7_200.0)
+    replay(response(id=999, age=-3_600.0, date_age=-3_600.0), acts=acts)
+    run = ask.trigger_test_run(STAGING, key="release 7")
+    assert [run.id] == [each.id for each in empirical.runs]
