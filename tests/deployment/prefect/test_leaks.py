@@ -109,8 +109,8 @@ def test_no_secret_anywhere(
         assert prefect.state(flow_run).name == ("Completed" if green else "Failed"), name
     for environment, service in services.items():
         bodies = [run.body for run in service.runs if run.environment == environment]
-        told = [body["environment_variables_overrides"] for body in bodies]
-        assert told == [[{"name": "FLAVOUR", "value": OVERRIDE}]] * len(told)
+        told = [body["environment_variables_overrides"][0] for body in bodies]
+        assert told == [{"name": "FLAVOUR", "value": OVERRIDE}] * len(told)
         assert len(told) == len(FLOWS) * len(secretive.KINDS)
     assert [*prefect.storage.iterdir()], "nothing was persisted to search"
 
