@@ -45,11 +45,11 @@ VALUE = "hush/hush&hush"
 
 REQUEST = TestRunRequest(environment="staging", environment_variables_overrides={"TOKEN": VALUE})
 
-texts = st.text(
-    st.characters(max_codepoint=0x1F600, exclude_categories=["C", "Zl", "Zp", "Zs"]) | st.just(" "),
-    min_size=8,
-    max_size=20,
-).filter(lambda text: " ".join(text.split()) == text and "***" not in text)
+letters = st.characters(max_codepoint=0x1F600, exclude_categories=["C", "Zl", "Zp", "Zs"])
+several_words = st.lists(st.text(letters, min_size=2, max_size=6), min_size=3, max_size=4)
+texts = (st.text(letters, min_size=8, max_size=20) | several_words.map(" ".join)).filter(
+    lambda text: "***" not in text
+)
 random = st.randoms(use_true_random=False)
 
 
