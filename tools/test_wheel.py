@@ -79,7 +79,7 @@ class Cell:
             "pytest",
             *SUITES[self._part],
             "-m",
-            "not slow",
+            "not slow and not seconds",
             *pytest_args,
         ]
         with self.output.open("wb") as output:
