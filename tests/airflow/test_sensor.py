@@ -110,7 +110,10 @@ def test_a_rescheduled_sensor_counts_from_its_first_look(start: Callable[..., in
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_that_is_not_found_has_a_minute_in_every_mode(
-    way: dict[str, Any], start: Callable[..., int], empirical: Emulator
+    way: dict[str, Any],
+    start: Callable[..., int],
+    empirical: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """404 is survived for a minute, and fails it for good after that.
 
@@ -118,7 +121,9 @@ def test_a_run_that_is_not_found_has_a_minute_in_every_mode(
     """
     run_id = start("passed")
     empirical.fault("get_test_run", "status", status=404, times=2)
-    assert run(sensor(test_run_id=run_id, **way), TaskInstance()) == run_id
+    with monkeypatch.context() as patch:
+        patch.setattr("empirical_provider.wait._GRACE", 60.0)  # the real one
+        assert run(sensor(test_run_id=run_id, **way), TaskInstance()) == run_id
     ends: type[Exception] = AirflowFailException
     timeout = 7200
     if way == {"mode": "reschedule"}:

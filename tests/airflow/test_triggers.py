@@ -221,9 +221,12 @@ def test_a_key_that_is_replaced_in_the_connection_takes_effect(
 
 
 def test_a_run_that_is_not_found_at_first_is_waited_for(
-    start: Callable[..., EmpiricalTestRunTrigger], empirical: Emulator
+    start: Callable[..., EmpiricalTestRunTrigger],
+    empirical: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """404 within the first minute is taken for a run that is not visible yet."""
+    monkeypatch.setattr("empirical_provider.wait._GRACE", 60.0)  # the real one
     trigger = start()
     empirical.fault("get_test_run", "status", status=404, times=3)
     assert event_of(trigger)["verdict"]["outcome"] == "passed"
