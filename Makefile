@@ -62,7 +62,7 @@ QUICK := test-prefect test-airflow test-core test-docs types lint layers
 PARTS := deployment-airflow deployment-prefect $(QUICK)
 AT_ONCE ?= 4
 parallel = $(MAKE) --no-print-directory --output-sync=target
-in_parts = $(ONE_VARIANT)$(parallel) --keep-going -j$(AT_ONCE) $(1:%=part-%) SELECT='$(SELECT)'; \
+in_parts = $(one_variant)$(parallel) --keep-going -j$(AT_ONCE) $(1:%=part-%) SELECT='$(SELECT)'; \
 	$(if $(LAST),$(parallel) --keep-going -j2 $(LAST:%=part-%) SELECT='$(SELECT)';) \
 	$(PYTHON) tools/parts.py show $(1) $(LAST)
 
@@ -76,7 +76,7 @@ test-quick: SELECT = not extended and not slow and not seconds
 test-matrix: SELECT = not slow
 
 # Of tests that have a sync and an async variant, make test runs one.
-ONE_VARIANT := $(if $(THOROUGH),,ONE_VARIANT=1 )
+one_variant := $(if $(THOROUGH),,ONE_VARIANT=1 )
 
 test:  ## Everything on the newest Airflow and Prefect, with the basics of whole deployments
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(NEWEST))
@@ -100,7 +100,7 @@ part-%:
 
 test-matrix:  ## The other versions of Airflow and Prefect, as deployments; then the table of all
 	@$(MAKE) --no-print-directory -j2 $(call ready,$(OTHERS))
-	@$(ONE_VARIANT)$(parallel) -j2 $(OTHERS:%=deployment-%) test-airflow-2.11 test-airflow-3.0 test-prefect-3.6 SELECT='$(SELECT)'
+	@$(one_variant)$(parallel) -j2 $(OTHERS:%=deployment-%) test-airflow-2.11 test-airflow-3.0 test-prefect-3.6 SELECT='$(SELECT)'
 	@$(MAKE) --no-print-directory table
 
 test-browser: $(call ready,airflow prefect) | debian-chromium  ## What a person sees of both hosts, in Chromium

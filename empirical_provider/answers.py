@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 from empirical_provider import checks
 from empirical_provider.models import TestResult, TestRun, TestRunState
-from empirical_provider.trigger_key import METADATA_KEY, VARIABLE
+from empirical_provider.trigger_key import METADATA_KEY, VARIABLE, is_elsewhere
 
 __all__ = [
     "Refused",
@@ -96,9 +96,7 @@ def _refuse_another_run(
     why = None
     if run.state in {TestRunState.ENDED, TestRunState.CANCELLED}:
         why = f"is {run.state} already"
-    elif None not in {environment, run.environment} and (
-        str(run.environment).lower() != str(environment).lower()
-    ):
+    elif is_elsewhere(run, environment):
         why = f"is in the environment {run.environment!r}"
     elif run.trigger_key not in {None, key} and rerun_of is None:
         why = "was started under another key"

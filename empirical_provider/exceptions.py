@@ -141,6 +141,10 @@ class NotFoundError(EmpiricalError):
     """
 
 
+REJECTIONS = (AuthenticationError, NotFoundError)
+"""How the service rejects a key that was rotated: who holds it may have the new one by now."""
+
+
 class AlreadyFinishedError(EmpiricalError):
     """The test run is already in a terminal state (412).
 

@@ -24,7 +24,7 @@ from empirical_provider.searching import (
     Search,
     UntoldError,
 )
-from empirical_provider.trigger_key import Match
+from empirical_provider.trigger_key import Match, is_elsewhere
 
 __all__ = ["best_rerun", "last_rerun_of", "listed_before", "search_for_reruns", "settled_rerun"]
 
@@ -57,15 +57,10 @@ def search_for_reruns(
         # A re-run shows the overrides of the run that it repeats, and so its key.
         keyed = source.trigger_key is not None and run.trigger_key is not None
         other_key = keyed and run.trigger_key != source.trigger_key
-        told = other_key or "rerun_source_id" in run.shown or _is_elsewhere(run, source)
+        told = other_key or "rerun_source_id" in run.shown or is_elsewhere(run, source.environment)
         return Match.OTHER if told else Match.UNTOLD
 
     return Search(match, since=since, clocks=clocks, known=known)
-
-
-def _is_elsewhere(run: TestRun, source: TestRun) -> bool:
-    here, there = source.environment, run.environment
-    return here is not None and there is not None and here.lower() != there.lower()
 
 
 def listed_before() -> Generator[Call[Any], Any, set[int] | None]:

@@ -164,8 +164,9 @@ class Search:
             except UntoldError as error:
                 untold = error
                 found = found if for_all else []
-            counts = any(run.state.is_known and not run.state.is_without_verdict for run in found)
-            if counts and not for_all:
+            if not for_all and any(
+                run.state.is_known and not run.state.is_without_verdict for run in found
+            ):
                 return found
             if looked_at >= began + seconds:
                 break  # not by what time it is now: the process may have been stopped meanwhile

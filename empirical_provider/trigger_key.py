@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from empirical_provider.models import TestRun
     from empirical_provider.request import TestRunRequest
 
-__all__ = ["METADATA_KEY", "VARIABLE", "Match", "TriggerKey", "shown_by"]
+__all__ = ["METADATA_KEY", "VARIABLE", "Match", "TriggerKey", "is_elsewhere", "shown_by"]
 
 METADATA_KEY = "trigger_key"
 """Where the key stands in a run's metadata."""
@@ -137,7 +137,7 @@ class TriggerKey:
         shown = self.parse(run.trigger_key)
         if shown is not None and self.differences(shown):
             return told
-        if run.environment is not None and run.environment.lower() != request.environment.lower():
+        if is_elsewhere(run, request.environment):
             return Match.OTHER
         commit = request.body().get("build", {}).get("commit")
         if told is Match.OURS and commit and run.commit:
@@ -152,6 +152,12 @@ class TriggerKey:
     def differences(self, other: TriggerKey) -> list[str]:
         """Name the request fields in which two keys differ, as far as they can be compared."""
         return self.request.differences(other.request)
+
+
+def is_elsewhere(run: TestRun, environment: str | None) -> bool:
+    """Say whether a run shows another environment than that, if any, as the API compares slugs."""
+    here, there = environment, run.environment
+    return here is not None and there is not None and here.lower() != there.lower()
 
 
 def shown_by(*runs: TestRun) -> str | None:

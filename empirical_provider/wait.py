@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from empirical_provider import checks
-from empirical_provider.exceptions import AuthenticationError, EmpiricalError, NotFoundError
+from empirical_provider.exceptions import REJECTIONS, EmpiricalError
 from empirical_provider.expected_commit import afind_commit, find_commit
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Decision, GatePolicy, Outcome
@@ -246,7 +246,7 @@ def _refusal(error: EmpiricalError) -> object:
     if _final(error) is not None:
         return "a final state that makes no sense"
     is_redirect = 300 <= (error.status or 0) < 400  # noqa: PLR2004
-    if is_redirect or isinstance(error, AuthenticationError | NotFoundError):
+    if is_redirect or isinstance(error, REJECTIONS):
         return type(error), None if is_redirect else error.status
     return None
 

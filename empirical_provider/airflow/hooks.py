@@ -8,21 +8,13 @@ from typing import TYPE_CHECKING, Any
 from empirical_provider.airflow import rendered
 from empirical_provider.airflow.provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from empirical_provider.airflow.versions import BaseHook, find, in_async
-from empirical_provider.exceptions import (
-    AuthenticationError,
-    EmpiricalError,
-    InvalidRequestError,
-    NotFoundError,
-)
+from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
 from empirical_provider.hiding import hide
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
 __all__ = ["EmpiricalHook"]
-
-REJECTIONS = (AuthenticationError, NotFoundError)
-"""How the service rejects a key that was rotated: the connection may hold the new one by now."""
 
 
 class EmpiricalHook(BaseHook):

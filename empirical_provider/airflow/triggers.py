@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.events import event_of_error, event_of_verdict
-from empirical_provider.airflow.hooks import REJECTIONS, EmpiricalHook
+from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.versions import (
     BaseTrigger,
     TriggerEvent,
@@ -23,7 +23,7 @@ from empirical_provider.airflow.versions import (
     on_kill_timeout,
     read_xcom,
 )
-from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
+from empirical_provider.exceptions import REJECTIONS, AlreadyFinishedError, EmpiricalError
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.event_trigger import EmpiricalTestRunEventTrigger

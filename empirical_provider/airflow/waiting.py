@@ -24,7 +24,7 @@ from empirical_provider.airflow.versions import (
     started_at,
     timeout_spans_deferral,
 )
-from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
+from empirical_provider.exceptions import REJECTIONS, AlreadyFinishedError, EmpiricalError
 from empirical_provider.wait_options import commit_to_expect
 
 if TYPE_CHECKING:
@@ -123,7 +123,6 @@ class WaitsForTestRun:
         self, context: Any, sleep: Callable[[float], Any], *, elapsed: float = 0.0
     ) -> Verdict:
         """Wait for the run; ``elapsed`` are the seconds that are gone at least."""
-        from empirical_provider.airflow.hooks import REJECTIONS
         from empirical_provider.airflow.versions import AirflowTaskTimeout
         from empirical_provider.wait import wait_for_test_run
 

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from empirical_provider.exceptions import (
-    AuthenticationError,
-    NotFoundError,
-    WaitTimedOutError,
-)
+from empirical_provider.exceptions import REJECTIONS, WaitTimedOutError
 from empirical_provider.prefect.arguments import run_id_of, waiting_of
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
@@ -179,7 +175,7 @@ def wait_for_verdict(
                         **options.as_arguments(),
                     )
                 break
-            except (AuthenticationError, NotFoundError):  # the key may have been rotated
+            except REJECTIONS:
                 reloaded = credentials.reloaded()
                 if reloaded is None:
                     raise
@@ -218,7 +214,7 @@ async def await_verdict(
                         **options.as_arguments(),
                     )
                 break
-            except (AuthenticationError, NotFoundError):  # the key may have been rotated
+            except REJECTIONS:
                 reloaded = await credentials.areloaded()
                 if reloaded is None:
                     raise
