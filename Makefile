@@ -59,18 +59,21 @@ demo:  ## Run the gate in a real Airflow and a real Prefect, against the emulato
 # Parts run at the same time: while one waits, another works. Those that take longest go first. Each
 # has a log in .results/parts/, and one screen at the end says what became of all of them.
 QUICK := test-prefect test-airflow test-core test-docs types lint layers
-PARTS := deployment-airflow deployment-prefect $(QUICK)
+PARTS := deployment-airflow deployment-prefect test-prefect slow-prefect $(filter-out test-prefect,$(QUICK))
 AT_ONCE ?= 4
 parallel = $(MAKE) --no-print-directory --output-sync=target
-in_parts = $(one_variant)$(parallel) --keep-going -j$(AT_ONCE) $(1:%=part-%) SELECT='$(SELECT)'; \
-	$(if $(LAST),$(parallel) --keep-going -j2 $(LAST:%=part-%) SELECT='$(SELECT)';) \
+in_parts = $(one_variant)$(parallel) --keep-going -j$(AT_ONCE) $(1:%=part-%) $(call selects,$(1)); \
+	$(if $(LAST),$(parallel) --keep-going -j2 $(LAST:%=part-%) $(call selects,$(1));) \
 	$(PYTHON) tools/parts.py show $(1) $(LAST)
 
 # Parts that begin when all others have ended.
 LAST ?=
 
-# What pytest selects by markers. Nothing: all tests.
+# What pytest selects by markers. Nothing: all tests. `slow-core` and `slow-prefect` take the slow tests
+# of a suite, in a process of their own beside the others: a suite that takes longest is halved so.
 SELECT ?=
+not_slow = $(if $(SELECT),$(SELECT) and )not slow
+selects = SELECT='$(SELECT)' $(foreach half,$(patsubst slow-%,%,$(filter slow-%,$(1))),SELECT_$(half)='$(not_slow)')
 test: SELECT = not extended
 test-quick: SELECT = not extended and not slow and not seconds
 test-matrix: SELECT = not slow
@@ -83,11 +86,11 @@ test:  ## Everything on the newest Airflow and Prefect, with the basics of whole
 	@rm -rf .results
 	@$(call in_parts,$(PARTS))
 
-# With all variants and examples, these tests of Prefect and of the core take longer than all others:
-# in two halves they do not. All scenarios of deployments need the machine for themselves.
+# With all variants and examples, the core's suite takes as long as Prefect's. All scenarios of
+# deployments need the machine for themselves.
 test-all: export THOROUGH = 1
 test-all: | debian-postgresql  ## make test with all scenarios of deployments, all examples, development mode, pyright
-	@$(MAKE) --no-print-directory test SELECT= SELECT_core='not slow' SELECT_prefect='not slow' \
+	@$(MAKE) --no-print-directory test SELECT= \
 		PARTS='slow-core slow-prefect $(QUICK) pyright' LAST='deployment-airflow deployment-prefect'
 
 test-quick:  ## Lint, types, and the tests on the newest hosts, but for deployments and what takes seconds
@@ -135,7 +138,7 @@ $(ENVS:%=test-%): test-%: .venvs/%/.ready
 	$(call developing,$*).venvs/$*/bin/pytest $(call suites,$*) -m '$(or $(SELECT_$*),$(SELECT))' $(PYTEST_ARGS)
 
 slow-core slow-prefect: slow-%: .venvs/%/.ready
-	.venvs/$*/bin/pytest $(call suites,$*) -m slow $(PYTEST_ARGS)
+	.venvs/$*/bin/pytest $(call suites,$*) -m 'slow$(if $(SELECT), and $(SELECT))' $(PYTEST_ARGS)
 
 # The newest versions have all scenarios, the others the basics; 2.11 has them in one process.
 scenarios-airflow := tests/deployment/airflow --ignore tests/deployment/airflow/test_inline.py
