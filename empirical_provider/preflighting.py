@@ -54,9 +54,10 @@ class PreflightReport:
 def preflight(client: EmpiricalClient, request: TestRunRequest) -> PreflightReport:
     """Check that a test run could be started as requested, before anything is released.
 
-    The key is tried, and the environment must be known and enabled. Tags and test case ids must
-    exist, where the service lists test cases; whether a branch exists, the API does not tell. No
-    test run is started.
+    The key is tried, and the environment must be known and enabled. Tags, with or without "@", and
+    test case ids must exist where the service lists test cases. It lists those of the default
+    branch: with ``branch`` or ``build.branch``, one that is missing there counts as unchecked.
+    Whether a branch exists, the API does not tell. No test run is started.
 
     Args:
         client: An open client.
@@ -88,6 +89,7 @@ def _steps(
     environment = _named(request.environment, environments)
     problems = [*_of_environment(request.environment, environment, environments)]
     unchecked = [] if request.branch is None else ["branch"]
+    build_branch = getattr(request.build, "branch", None)
     for field in ("tags", "test_case_ids"):
         wanted = [*(getattr(request, field) or ())]
         try:
@@ -98,7 +100,12 @@ def _steps(
             log.info("Whether the %s exist cannot be told: %s", field, error)
             unchecked.append(field)
         else:
-            problems += [f"{field} has {each!r}, which no test has." for each in missing]
+            if missing and (request.branch or build_branch):
+                # The service lists the test cases of the default branch (fact N2).
+                log.info("Of %s, %s may be on another branch: not checked.", field, missing)
+                unchecked.append(field)
+            else:
+                problems += [f"{field} has {each!r}, which no test has." for each in missing]
     if problems or environment is None:
         raise InvalidRequestError(f"No test run could be started. {' '.join(problems)}")
     return PreflightReport(environment=environment, unchecked=tuple(unchecked))
@@ -115,21 +122,43 @@ def _of_environment(
     usable = [each.slug for each in environments if not each.is_disabled]
     known = f"The project has {', '.join(usable) or 'none that is enabled'}."
     if found is None:
-        lowered = {each.casefold(): each for each in usable}
-        near = difflib.get_close_matches(slug.casefold(), lowered, n=1, cutoff=0.5)
-        hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
+        near = _nearest(slug, usable)
+        hint = f" Did you mean {near!r}?" if near else ""
         yield f"environment {slug!r} is not known.{hint} {known}"
     elif found.is_disabled:
         yield f"environment {slug!r} is disabled. {known}"
+
+
+def _nearest(slug: str, known: Sequence[str]) -> str | None:
+    """Return the slug that was most likely meant, in other letters only if just one is."""
+    near = difflib.get_close_matches(slug, known, n=1, cutoff=0.7)
+    if near:
+        return near[0]
+    folded = [each.casefold() for each in known]
+    near = difflib.get_close_matches(slug.casefold(), folded, n=1, cutoff=0.5)
+    if not near or folded.count(near[0]) > 1:
+        return None
+    return known[folded.index(near[0])]
 
 
 def _missing_tags(tags: Sequence[str]) -> Generator[Call[Any], Any, list[str]]:
     """Return the tags that no test has; each is asked for alone, as a list means any of them."""
     missing = []
     for tag in tags:
-        if not (yield project_endpoints.list_test_cases(tag=tag)):
-            missing.append(tag)  # noqa: PERF401  # a comprehension cannot yield
+        for spelling in _spellings(tag):
+            if (yield project_endpoints.list_test_cases(tag=spelling)):
+                break
+        else:
+            missing.append(tag)
     return missing
+
+
+def _spellings(tag: str) -> Iterator[str]:
+    """Give a tag with and without "@": it is requested with one and listed without (fact N1)."""
+    yield tag
+    other = tag[1:] if tag.startswith("@") else f"@{tag}"
+    if other:
+        yield other
 
 
 def _missing_ids(ids: Sequence[str]) -> Generator[Call[Any], Any, list[str]]:

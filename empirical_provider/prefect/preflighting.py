@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -12,7 +12,7 @@ from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.tasks import may_pass
 
 if TYPE_CHECKING:
-    from empirical_provider.request import TestRunRequest
+    from empirical_provider.request import Build, TestRunRequest
 
 __all__ = ["apreflight", "preflight"]
 
@@ -29,6 +29,7 @@ def preflight(
     *,
     credentials: EmpiricalCredentials,
     environment: str,
+    build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
     tags: Iterable[str] | None = None,
     test_case_ids: Iterable[str] | None = None,
@@ -41,7 +42,9 @@ def preflight(
     Args:
         credentials: The block with the API key.
         environment: Slug of the environment that will be tested.
-        branch: Branch of the test repository; default: none is named.
+        build: The application build that will be tested: url, branch, commit, commit_url, version.
+        branch: Branch of the test repository; default: none is named. With one, or with
+            ``build.branch``, tests that are missing from the default branch are unchecked.
         tags: Tags of the tests that will run; default: all tests.
         test_case_ids: Ids of the tests that will run; default: all.
 
@@ -57,7 +60,7 @@ def preflight(
     """
     from empirical_provider import preflighting  # light until used
 
-    request = _request(environment, branch, tags, test_case_ids)
+    request = _request(environment, build, branch, tags, test_case_ids)
     with credentials.get_client() as client:
         report = preflighting.preflight(client, request)
     credentials.logger.info("%s", report.summary)
@@ -69,6 +72,7 @@ async def apreflight(
     *,
     credentials: EmpiricalCredentials,
     environment: str,
+    build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
     tags: Iterable[str] | None = None,
     test_case_ids: Iterable[str] | None = None,
@@ -76,7 +80,7 @@ async def apreflight(
     """Do what `preflight` does, for use with ``await`` in an async flow."""
     from empirical_provider import preflighting  # light until used
 
-    request = _request(environment, branch, tags, test_case_ids)
+    request = _request(environment, build, branch, tags, test_case_ids)
     async with credentials.get_async_client() as client:
         report = await preflighting.apreflight(client, request)
     credentials.logger.info("%s", report.summary)
@@ -85,6 +89,7 @@ async def apreflight(
 
 def _request(
     environment: str,
+    build: Build | Mapping[str, str] | None,
     branch: str | None,
     tags: Iterable[str] | None,
     test_case_ids: Iterable[str] | None,
@@ -92,5 +97,9 @@ def _request(
     from empirical_provider.request import TestRunRequest
 
     return TestRunRequest(
-        environment=environment, branch=branch, tags=tags, test_case_ids=test_case_ids
+        environment=environment,
+        build=build,
+        branch=branch,
+        tags=tags,
+        test_case_ids=test_case_ids,
     )

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from empirical_provider import AuthenticationError, InvalidRequestError, TestRunRequest
+from empirical_provider import (
+    AuthenticationError,
+    EmpiricalClient,
+    InvalidRequestError,
+    TestRunRequest,
+    preflight,
+)
+from empirical_provider.emulator import Emulator
 from empirical_provider.emulator.catalogue import row
 
 if TYPE_CHECKING:
-    from empirical_provider.emulator import Emulator
     from tests.core.conftest import Twin
 
 KNOWN, UNKNOWN = row(0, "passed").pw_test_id, "0" * 20 + "-" + "f" * 20
@@ -65,6 +71,48 @@ def test_what_is_wrong_is_named(
     assert message in str(caught.value)
     assert not caught.value.may_pass
     assert empirical.runs == []
+
+
+@pytest.mark.parametrize("tag", ["smoke", "@smoke", "login", "@login"])
+def test_either_spelling_of_a_tag_is_known(tag: str, ask: Twin) -> None:
+    """Tags are requested with "@" and listed without it, or the other way round: both are found."""
+    assert ask.preflight(request(tags=[tag])).unchecked == ()
+
+
+@pytest.mark.parametrize("where", [{"branch": "next"}, {"build": {"branch": "next"}}])
+def test_what_may_be_on_another_branch_is_unchecked(
+    where: dict[str, Any], empirical: Emulator, ask: Twin
+) -> None:
+    """The service lists the tests of the default branch: what is missing there may be on the one
+    that is tested, and what is there is checked."""
+    report = ask.preflight(request(**where, tags=["@new"], test_case_ids=[KNOWN]))
+    assert [each for each in report.unchecked if each != "branch"] == ["tags"]
+    report = ask.preflight(request(**where, tags=["@smoke"], test_case_ids=[UNKNOWN]))
+    assert [each for each in report.unchecked if each != "branch"] == ["test_case_ids"]
+    assert empirical.runs == []
+
+
+@pytest.mark.parametrize(
+    ("slug", "known", "meant"),
+    [
+        ("STAGING", ["staging", "production"], "staging"),
+        ("Stagging", ["staging"], "staging"),
+        ("qa", ["staging"], None),
+    ],
+)
+def test_the_nearest_environment_is_offered_where_one_is(
+    slug: str, known: list[str], meant: str | None
+) -> None:
+    """A slip and another case of the letters lead to the one that was meant, if there is one."""
+    with (
+        Emulator(environments=known, api_keys=["emp-key-1"]) as service,
+        EmpiricalClient(api_key="emp-key-1", base_url=service.url) as client,
+        pytest.raises(InvalidRequestError) as caught,
+    ):
+        preflight(client, request(environment=slug))
+    assert ("Did you mean" in str(caught.value)) == (meant is not None)
+    if meant is not None:
+        assert f"Did you mean {meant!r}?" in str(caught.value)
 
 
 def test_a_disabled_environment_is_refused(empirical: Emulator, ask: Twin) -> None:
