@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from empirical_provider.exceptions import InvalidRequestError
@@ -28,8 +28,10 @@ __all__ = [
     "named",
     "number",
     "one_of",
+    "optional",
     "run_id",
     "scalar",
+    "seconds",
     "text",
     "whole_number",
 ]
@@ -37,6 +39,8 @@ __all__ = [
 NOT_IN_A_LINE = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 """What could forge another line of a log, steer a terminal, turn the order of what a person reads,
 or be no character at all (half of a surrogate pair). Compiled when it is used: imports cost."""
+
+_T = TypeVar("_T")
 
 LARGEST = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly."""
@@ -108,6 +112,11 @@ def flag(field: str, value: object) -> bool:
     return value
 
 
+def optional(check: Callable[[str, object], _T], field: str, value: object) -> _T | None:
+    """Require None, or what a check requires."""
+    return None if value is None else check(field, value)
+
+
 def whole_number(field: str, value: object, *, at_least: int) -> int:
     """Require an integer (not a boolean) that is neither too small nor too large to be sent."""
     if not isinstance(value, int) or isinstance(value, bool):
@@ -148,6 +157,13 @@ def number(field: str, value: object) -> float:
             f"{field} must be at most {_MOST_SECONDS:.0f} seconds, not {_digits(value)}."
         )
     return float(value)
+
+
+def seconds(field: str, value: object) -> float:
+    """Require a time above zero that clocks can count: a number of seconds, or a timedelta."""
+    # Not by its class: its module is not loaded for a check.
+    total = getattr(value, "total_seconds", None)
+    return number(field, total() if callable(total) else value)
 
 
 def scalar(field: str, value: object) -> str | int | float:

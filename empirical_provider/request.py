@@ -14,7 +14,7 @@ from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.hiding import Secret, hidden_overrides
 
-__all__ = ["Build", "Concurrency", "EnvironmentVariable", "TestRunRequest"]
+__all__ = ["Build", "Concurrency", "EnvironmentVariable", "TestRunRequest", "check_fields"]
 
 _T = TypeVar("_T")
 
@@ -173,6 +173,19 @@ class TestRunRequest:
         """The values that must not show up in any message: those of the overrides."""
         overrides = cast("tuple[EnvironmentVariable, ...]", self.environment_variables_overrides)
         return tuple(override.value for override in overrides or ())
+
+
+def check_fields(given: Mapping[str, object]) -> None:
+    """Check fields of a request one by one, while others are not known yet.
+
+    Args:
+        given: Values by the name of the field, none of them None.
+
+    Raises:
+        InvalidRequestError: One is not valid; the message names it.
+    """
+    for name, value in given.items():
+        _CHECKS.get(name, checks.line)(name, value)
 
 
 def _as_json(value: object) -> Any:

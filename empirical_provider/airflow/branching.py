@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.links import EmpiricalTestRunLink
-from empirical_provider.airflow.rendered import as_run_id, given_fields, refuse_nothing
+from empirical_provider.airflow.literals import check_literal_commit
+from empirical_provider.airflow.rendered import as_field, as_run_id, given_fields, refuse_nothing
 from empirical_provider.airflow.versions import (
     AirflowException,
     AirflowSkipException,
     BaseBranchOperator,
     BaseOperatorLink,
     final,
+    skip_in_mapped_task_group,
     states_of,
 )
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import Decision, GatePolicy
+
+if TYPE_CHECKING:
+    from empirical_provider.airflow.versions import XComArg
 
 __all__ = ["EmpiricalBranchOperator"]
 
@@ -41,6 +46,9 @@ class EmpiricalBranchOperator(BaseBranchOperator):
     following tasks that are not chosen are skipped. Returns the ids that were chosen. XComs:
     ``verdict`` and ``test_run_url``.
 
+    In a mapped task group each index goes its own way. What follows directly has to be in the same
+    group then: outside of it there is one task for all indexes, and no verdict to go by.
+
     Args:
         test_run_id: Database id of the run, a number or a text of digits; templated. Default: the
             run of the one task directly before this one that has pushed ``test_run_id``; in a
@@ -56,7 +64,8 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         empirical_conn_id: Id of the connection; default ``empirical_default``; templated.
 
     Raises:
-        AirflowFailException: There is no such run, or the key is refused, or test_run_id is none.
+        AirflowFailException: There is no such run, or the key is refused, or test_run_id is none,
+            or the branch is mapped and is followed by a task outside of its mapped task group.
         AirflowException: The run has not finished; a retry looks again.
         AirflowSkipException: The policy skips the task.
         EmpiricalError: An error that may pass.
@@ -75,10 +84,10 @@ class EmpiricalBranchOperator(BaseBranchOperator):
     def __init__(
         self,
         *,
-        test_run_id: int | str | None = None,
-        follow_if_passed: str | Iterable[str] | None = None,
-        follow_if_failed: str | Iterable[str] | None = None,
-        expect_commit: str | bool | None = True,
+        test_run_id: int | str | XComArg | None = None,
+        follow_if_passed: str | Iterable[str] | XComArg | None = None,
+        follow_if_failed: str | Iterable[str] | XComArg | None = None,
+        expect_commit: str | XComArg | bool | None = True,
         policy: GatePolicy | Mapping[str, Any] | None = None,
         empirical_conn_id: str = "empirical_default",
         **kwargs: Any,
@@ -88,6 +97,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         self.follow_if_passed = follow_if_passed
         self.follow_if_failed = follow_if_failed
         self.expect_commit = expect_commit
+        check_literal_commit(expect_commit)
         self.policy = GatePolicy.of(policy)
         self.empirical_conn_id = empirical_conn_id
         self._given = given_fields(self)
@@ -101,6 +111,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         ti = context["ti"]
         with final():
             refuse_nothing(self, self._given)
+            self._refuse_followers_of_all_indexes(ti)
             asks = self.test_run_id is None or self.expect_commit is True
             before = list(self._before(ti)) if asks else []  # Airflow is asked for each task
             run_id = self._chosen_run(ti, before)
@@ -118,8 +129,37 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         xcom.push_verdict(ti, verdict)
         if verdict.decision == Decision.SKIP:
             raise AirflowSkipException(verdict.summary)
-        followed = self.follow_if_failed if verdict.is_closed else self.follow_if_passed
+        followed: Any = self.follow_if_failed if verdict.is_closed else self.follow_if_passed
         return [followed] if isinstance(followed, str) else list(followed or ())
+
+    # A method, as what 2.11 passes differs; the host calls its own static one by the instance.
+    def _set_state_to_skipped(  # type: ignore[override]
+        self, tasks: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Skip what was not chosen, also in a mapped task group."""
+        if not skip_in_mapped_task_group(tasks):
+            super()._set_state_to_skipped(tasks, *args, **kwargs)
+
+    def _refuse_followers_of_all_indexes(self, ti: Any) -> None:
+        """Refuse tasks directly behind a mapped branch that do not belong to one of its indexes.
+
+        Airflow would skip none of them, whatever the verdicts are.
+        """
+        if (ti.map_index if ti.map_index is not None else -1) < 0:
+            return
+        own = {group.group_id for group in self.iter_mapped_task_groups()}
+        outside = [
+            task_id
+            for task_id in sorted(self.downstream_task_ids)
+            if not own
+            or own != {g.group_id for g in self.dag.get_task(task_id).iter_mapped_task_groups()}
+        ]
+        if outside:
+            raise InvalidRequestError(
+                f"Task {self.task_id} is mapped: each of its indexes has a verdict, but there is "
+                f"one {', '.join(outside)} for all of them. Put the branch and what follows it "
+                "directly into one mapped task group, or choose in a task that reads all verdicts."
+            )
 
     def _chosen_run(self, ti: Any, before: Before) -> int:
         if self.test_run_id is not None:
@@ -164,7 +204,7 @@ class EmpiricalBranchOperator(BaseBranchOperator):
         from empirical_provider.wait_options import commit_to_expect, is_same_commit
 
         if self.expect_commit is not True:
-            return commit_to_expect(self.expect_commit)
+            return commit_to_expect(as_field("expect_commit", self.expect_commit))
         expected = ""
         for task_id, index, _ in before:
             commit = _commit_of(xcom.pull_from(ti, task_id, index, xcom.VERDICT), run_id, task_id)

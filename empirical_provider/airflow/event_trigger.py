@@ -13,6 +13,8 @@ from empirical_provider.airflow.versions import BaseEventTrigger, TriggerEvent
 from empirical_provider.end_events import EndFilter
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from empirical_provider.airflow.watching import Watcher
     from empirical_provider.policy import GatePolicy
     from empirical_provider.verdict import Verdict
@@ -69,7 +71,7 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
         branch: str | Iterable[str] | None = None,
         outcome: str | Iterable[str] | None = None,
         policy: GatePolicy | Mapping[str, Any] | None = None,
-        poll_interval: float = 30.0,
+        poll_interval: timedelta | float = 30.0,
         empirical_conn_id: str = "empirical_default",
         stored: bool = False,
         **newer: Any,
@@ -80,11 +82,10 @@ class EmpiricalTestRunEventTrigger(BaseEventTrigger):
         elif isinstance(policy, Mapping):
             policy = known_part(policy)
         checks.text("empirical_conn_id", empirical_conn_id)
-        checks.number("poll_interval", poll_interval)
         self._wanted = EndFilter(
             environment=environment, branch=branch, outcome=outcome, policy=policy
         )
-        self.poll_interval = poll_interval
+        self.poll_interval = checks.seconds("poll_interval", poll_interval)
         self.empirical_conn_id = empirical_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -109,13 +110,22 @@ class EmpiricalHook(BaseHook):
         return await in_async(self.changed)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Read the environments, which starts nothing, and say whether that worked."""
+        """Read the environments, which starts nothing, and say whether tasks can work with that."""
         try:
+            self.get_conn().close()  # checks what every task would use, its timeout included
             with self.get_conn(timeout=10, retry_for=0) as client:
-                slugs = [environment.slug for environment in client.list_environments()]
+                environments = client.list_environments()
+            default = self.default_environment
         except EmpiricalError as error:
             return False, str(error)
-        return True, f"Connected to Empirical; environments: {', '.join(slugs) or '(none)'}."
+        slugs = ", ".join(each.slug for each in environments) or "(none)"
+        usable = {each.slug for each in environments if not each.is_disabled}
+        if default is not None and default not in usable:
+            return False, (
+                f"Connection {self.empirical_conn_id!r}: its default environment {default!r} is "
+                f"not known or disabled. Environments: {slugs}."
+            )
+        return True, f"Connected to Empirical; environments: {slugs}."
 
     @property
     def default_environment(self) -> str | None:
@@ -126,7 +136,8 @@ class EmpiricalHook(BaseHook):
     def _settings(self) -> dict[str, Any]:
         """Read the connection, once: on Airflow 3 every look-up is a request."""
         if self._found is None:
-            self._found = self._read(_Connection(self.get_connection(self.empirical_conn_id)))
+            conn_id = self.empirical_conn_id
+            self._found = self._read(_Connection(conn_id, self.get_connection(conn_id)))
         return self._found
 
     @property
@@ -158,6 +169,8 @@ class EmpiricalHook(BaseHook):
         for name, read in (("project_id", rendered.as_integer), ("timeout", rendered.as_number)):
             if name in extras:
                 extras[name] = read(extras[name])
+        if "environment" in extras:
+            checks.line(f"{where}, extra, environment", extras["environment"])
         return {
             **extras,
             "api_key": connection.password,
@@ -168,10 +181,26 @@ class EmpiricalHook(BaseHook):
 class _Connection:
     """What is used of a connection. Airflow's own shows the password in its repr."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, conn_id: str, connection: Any) -> None:
         self.password = hide(connection.password)
         self.base_url = _base_url(connection)
+        _check_extra(conn_id, connection.extra)
         self.extras: Mapping[str, Any] = connection.extra_dejson
+
+
+def _check_extra(conn_id: str, extra: str | None) -> None:
+    """Require a JSON object: anything else is an empty one to Airflow, with a line in the log."""
+    if not extra:
+        return
+    try:
+        kind = type(json.loads(extra)).__name__
+    except ValueError:
+        kind = "text that is no JSON"
+    if kind != "dict":
+        raise InvalidRequestError(
+            f"Connection {conn_id!r}: Extra must be a JSON object with any of "
+            f"{', '.join(CONNECTION_FIELDS)}, not {kind}."
+        )
 
 
 def _for_client(settings: Mapping[str, Any]) -> dict[str, Any]:

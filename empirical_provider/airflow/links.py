@@ -30,6 +30,8 @@ class EmpiricalTestRunLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """Return the page's URL, or an empty text where there is none. Never raises."""
+        if getattr(operator, "_ti", None) is not None and not getattr(operator, "_run_id", None):
+            return ""  # it has just ended without a run; Airflow would log that there is no XCom
         try:
             url = read_xcom(ti_key, xcom.TEST_RUN_URL)
             return url if url and _is_page(url, operator) else ""

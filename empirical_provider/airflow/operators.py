@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from empirical_provider import checks
 from empirical_provider.airflow import xcom
 from empirical_provider.airflow.links import EmpiricalTestRunLink
-from empirical_provider.airflow.rendered import REQUEST_FIELDS, HiddenValues, given_fields
+from empirical_provider.airflow.literals import check_literal_commit, check_literals
+from empirical_provider.airflow.rendered import (
+    REQUEST_FIELDS,
+    HiddenValues,
+    as_field,
+    given_fields,
+    plain,
+)
 from empirical_provider.airflow.versions import (
     BaseOperator,
     BaseOperatorLink,
@@ -19,19 +27,36 @@ from empirical_provider.airflow.versions import (
 from empirical_provider.airflow.waiting import WaitsForTestRun
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import AFTER_RED, GatePolicy
-from empirical_provider.wait_options import WaitOptions
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from empirical_provider.airflow.branching import EmpiricalBranchOperator
     from empirical_provider.airflow.preflight import EmpiricalPreflightOperator
+    from empirical_provider.airflow.versions import XComArg
     from empirical_provider.destinations import Destination
     from empirical_provider.models import TestRun
+    from empirical_provider.request import Build, Concurrency, EnvironmentVariable
 
 __all__ = [
     "EmpiricalBranchOperator",
     "EmpiricalPreflightOperator",
     "EmpiricalTriggerTestRunOperator",
 ]
+
+log = logging.getLogger(__name__)
+
+_OF_THE_WAIT: dict[str, tuple[Any, ...]] = {
+    "deferrable": (None, False),
+    "poll_interval": (10.0,),
+    "timeout": (7200.0,),
+    "start_timeout": (None,),
+    "expect_commit": (True, False, None),
+    "policy": (GatePolicy(),),
+    "cancel_on_timeout": (False,),
+    "report_path": (None,),
+}
+"""The arguments that are about the wait only, and the values by which nobody asks for one."""
 
 _HOME_OF = {"EmpiricalBranchOperator": "branching", "EmpiricalPreflightOperator": "preflight"}
 
@@ -86,7 +111,8 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             the gate opens; default False.
         deferrable: Whether to wait in the triggerer, without holding a worker; default: Airflow's
             ``[operators] default_deferrable``.
-        poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
+        poll_interval: Seconds between two looks, varied by up to a tenth; default 10. This and the
+            other times may be a `timedelta`, too.
         timeout: Seconds from the task's start after which to stop waiting; default 7200. An
             ``execution_timeout`` that is shorter counts instead, less a tenth of it (at most 30 s),
             across a deferral, too.
@@ -148,78 +174,93 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
     def __init__(
         self,
         *,
-        environment: str | None = None,
-        build: Mapping[str, str] | None = None,
-        branch: str | None = None,
-        metadata: Mapping[str, str | int | float] | None = None,
-        environment_variables_overrides: Mapping[str, str]
-        | Iterable[Mapping[str, str]]
+        environment: str | XComArg | None = None,
+        build: Build | Mapping[str, str | XComArg | None] | str | XComArg | None = None,
+        branch: str | XComArg | None = None,
+        metadata: Mapping[str, str | int | float | XComArg] | str | XComArg | None = None,
+        environment_variables_overrides: Mapping[str, str | XComArg]
+        | Iterable[EnvironmentVariable | Mapping[str, str | XComArg]]
+        | str
+        | XComArg
         | None = None,
-        tags: Iterable[str] | None = None,
-        test_case_ids: Iterable[str] | None = None,
-        total_shards: int | str | None = None,
-        send_notifications: bool | str | None = None,
-        github_actor: str | None = None,
-        concurrency: Mapping[str, str] | None = None,
+        tags: Iterable[str | XComArg] | str | XComArg | None = None,
+        test_case_ids: Iterable[str | XComArg] | str | XComArg | None = None,
+        total_shards: int | str | XComArg | None = None,
+        send_notifications: bool | str | XComArg | None = None,
+        github_actor: str | XComArg | None = None,
+        concurrency: Concurrency | Mapping[str, str | XComArg] | str | XComArg | None = None,
         add_context_metadata: bool = True,
         empirical_conn_id: str = "empirical_default",
         wait_for_completion: bool = False,
         deferrable: bool | None = None,
-        poll_interval: float = 10.0,
-        timeout: float = 7200.0,
-        start_timeout: float | None = None,
-        expect_commit: str | bool = True,
+        poll_interval: timedelta | float = 10.0,
+        timeout: timedelta | float = 7200.0,
+        start_timeout: timedelta | float | None = None,
+        expect_commit: str | XComArg | bool = True,
         policy: GatePolicy | Mapping[str, Any] | None = None,
         cancel_on_kill: bool | None = None,
         cancel_on_timeout: bool = False,
         durable: bool = True,
-        key: str | None = None,
+        key: str | XComArg | None = None,
         key_in_environment: bool | None = None,
         on_retry_after_red: str = "fail",
-        report_path: Destination | None = None,
+        report_path: Destination | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.environment = environment
-        self.build = build
+        self.build = plain(build)
         self.branch = branch
         self.metadata = metadata
-        self.environment_variables_overrides = environment_variables_overrides
+        self.environment_variables_overrides = plain(environment_variables_overrides)
         self.tags = tags
         self.test_case_ids = test_case_ids
         self.total_shards = total_shards
         self.send_notifications = send_notifications
         self.github_actor = github_actor
-        self.concurrency = concurrency
-        self.add_context_metadata = add_context_metadata
+        self.concurrency = plain(concurrency)
+        self.add_context_metadata = checks.flag("add_context_metadata", add_context_metadata)
         self.empirical_conn_id = empirical_conn_id
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        options = WaitOptions(
-            policy=policy,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            start_timeout=start_timeout,
-        )
-        self.poll_interval = options.poll_interval
-        self.timeout = options.timeout
-        self.start_timeout = options.start_timeout
+        self.wait_for_completion = checks.flag("wait_for_completion", wait_for_completion)
+        self.deferrable = checks.optional(checks.flag, "deferrable", deferrable)
+        self.poll_interval = checks.seconds("poll_interval", poll_interval)
+        self.timeout = checks.seconds("timeout", timeout)
+        self.start_timeout = checks.optional(checks.seconds, "start_timeout", start_timeout)
         self.expect_commit = expect_commit
-        self.policy = GatePolicy.of(options.policy)
-        self.cancel_on_kill = key is None if cancel_on_kill is None else cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
+        check_literal_commit(expect_commit)
+        self.policy = GatePolicy.of(policy)
+        cancels = checks.optional(checks.flag, "cancel_on_kill", cancel_on_kill)
+        self.cancel_on_kill = key is None if cancels is None else cancels
+        self.cancel_on_timeout = checks.flag("cancel_on_timeout", cancel_on_timeout)
         self.durable = checks.flag("durable", durable)
         self.key = key
-        if key_in_environment is not None:
-            checks.flag("key_in_environment", key_in_environment)
-        self.key_in_environment = key_in_environment
+        self.key_in_environment = checks.optional(
+            checks.flag, "key_in_environment", key_in_environment
+        )
         self.on_retry_after_red = checks.one_of("on_retry_after_red", on_retry_after_red, AFTER_RED)
         self.report_path = report_path
         self._given = given_fields(self)
+        check_literals(self, REQUEST_FIELDS)
         if not durable:
             self._refuse_what_needs_durable()
-        if report_path is not None and not wait_for_completion:
-            raise InvalidRequestError("report_path has no effect without wait_for_completion=True.")
+        self._without_effect: tuple[str, ...] = ()
+        if not wait_for_completion:
+            self._refuse_what_needs_a_wait(kwargs.get("default_args") or {})
+
+    def _refuse_what_needs_a_wait(self, default_args: Mapping[str, Any]) -> None:
+        """Refuse what is about the wait where there is none: who writes it means a gate.
+
+        Default arguments are for many tasks: of those, the log says that they have no effect.
+        """
+        given = [name for name, no in _OF_THE_WAIT.items() if getattr(self, name) not in no]
+        meant = [name for name in given if name not in default_args]
+        if meant:
+            raise InvalidRequestError(
+                f"{' and '.join(meant)} without wait_for_completion=True: the task would not wait, "
+                "and whatever the tests say, it would succeed. Add wait_for_completion=True for a "
+                f"gate, or leave {'it' if len(meant) == 1 else 'them'} out."
+            )
+        self._without_effect = tuple(given)
 
     def _refuse_what_needs_durable(self) -> None:
         given = {
@@ -241,13 +282,20 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
             hidden = HiddenValues(overrides)
             for secret in hidden.secrets():
                 mask_secret(secret)
-            self.environment_variables_overrides = hidden  # type: ignore[assignment]
+            self.environment_variables_overrides = hidden
 
     def execute(self, context: Any) -> int:
         """Start the run, and wait for its verdict if asked to; return its id."""
         run = self._start(context)
         if self.wait_for_completion:
             return self._gate(context).run_id
+        if self._without_effect:
+            log.warning(
+                "%s (of default_args): no effect without wait_for_completion=True. This task does "
+                "not wait for test run %s, and succeeds whatever the tests say.",
+                " and ".join(self._without_effect),
+                run.id,
+            )
         from empirical_provider.airflow.telling import tell_outlets
 
         tell_outlets(self.outlets, context, test_run_id=run.id, test_run_url=run.url)
@@ -285,7 +333,7 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         once = once_for(
             context,
             memory,
-            key=self.key,
+            key=as_field("key", self.key),
             retries=self.retries or 0,
             key_in_environment=self.key_in_environment is not False,
             grace=self.visibility_grace,

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from empirical_provider.airflow.rendered import given_fields, refuse_leftovers, refuse_nothing
+from empirical_provider.airflow.literals import check_literals
+from empirical_provider.airflow.rendered import (
+    as_field,
+    given_fields,
+    plain,
+    refuse_leftovers,
+    refuse_nothing,
+)
 from empirical_provider.airflow.versions import BaseOperator, final
+
+if TYPE_CHECKING:
+    from empirical_provider.airflow.versions import XComArg
+    from empirical_provider.request import Build
 
 __all__ = ["EmpiricalPreflightOperator"]
 
 log = logging.getLogger(__name__)
 
-_FIELDS = ("environment", "branch", "tags", "test_case_ids")
+_FIELDS = ("environment", "build", "branch", "tags", "test_case_ids")
 """Those of the request that can be checked."""
 
 
@@ -29,7 +40,9 @@ class EmpiricalPreflightOperator(BaseOperator):
     Args:
         environment: Slug of the environment; default: the connection's ``environment``; templated,
             like all that follow.
-        branch: Branch of the test repository; default: none is named.
+        build: The application build under test: url, branch, commit, commit_url, version.
+        branch: Branch of the test repository; default: none is named. With one, or with
+            ``build.branch``, tests that are missing from the default branch are unchecked.
         tags: Tags of the tests that would run; default: all tests.
         test_case_ids: Ids of the tests that would run; default: all.
         empirical_conn_id: Id of the connection; default ``empirical_default``.
@@ -47,20 +60,23 @@ class EmpiricalPreflightOperator(BaseOperator):
     def __init__(
         self,
         *,
-        environment: str | None = None,
-        branch: str | None = None,
-        tags: Iterable[str] | None = None,
-        test_case_ids: Iterable[str] | None = None,
+        environment: str | XComArg | None = None,
+        build: Build | Mapping[str, str | XComArg | None] | str | XComArg | None = None,
+        branch: str | XComArg | None = None,
+        tags: Iterable[str | XComArg] | str | XComArg | None = None,
+        test_case_ids: Iterable[str | XComArg] | str | XComArg | None = None,
         empirical_conn_id: str = "empirical_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.environment = environment
+        self.build = plain(build)
         self.branch = branch
         self.tags = tags
         self.test_case_ids = test_case_ids
         self.empirical_conn_id = empirical_conn_id
         self._given = given_fields(self)
+        check_literals(self, _FIELDS)
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002  # the host's signature
         """Check, and return what was found."""
@@ -74,6 +90,7 @@ class EmpiricalPreflightOperator(BaseOperator):
             fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
             if fields["environment"] is None:
                 fields["environment"] = hook.default_environment
+            fields = {name: as_field(name, value) for name, value in fields.items()}
             refuse_leftovers(fields)
             request = TestRunRequest(**fields)
             with hook.get_conn() as client:

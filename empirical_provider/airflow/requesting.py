@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from empirical_provider.airflow.rendered import (
     REQUEST_FIELDS,
     HiddenValues,
-    as_boolean,
-    as_integer,
+    as_field,
     refuse_leftovers,
 )
 from empirical_provider.airflow.versions import task_url
@@ -35,11 +34,12 @@ def request_of(
     if fields["environment"] is None:
         fields["environment"] = hook.default_environment
     fields["environment_variables_overrides"] = _hidden(task.environment_variables_overrides)
+    fields = {name: as_field(name, value) for name, value in fields.items()}
+    fields["environment_variables_overrides"] = _hidden(fields["environment_variables_overrides"])
     refuse_leftovers(fields)
-    fields["total_shards"] = as_integer(fields["total_shards"])
-    fields["send_notifications"] = as_boolean(fields["send_notifications"])
-    if task.add_context_metadata and isinstance(task.metadata or {}, Mapping):
-        fields["metadata"] = {**_origin(context), **(task.metadata or {})}
+    metadata = fields["metadata"] or {}
+    if task.add_context_metadata and isinstance(metadata, Mapping):
+        fields["metadata"] = {**_origin(context), **metadata}
     return TestRunRequest(**fields)
 
 

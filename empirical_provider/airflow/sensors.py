@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from empirical_provider import checks
 from empirical_provider.airflow.links import EmpiricalTestRunLink
+from empirical_provider.airflow.literals import check_literal_commit
 from empirical_provider.airflow.rendered import as_run_id, given_fields
 from empirical_provider.airflow.versions import (
     AirflowFailException,
@@ -24,9 +26,9 @@ from empirical_provider.exceptions import (
     ReportNotWrittenError,
 )
 from empirical_provider.policy import GatePolicy
-from empirical_provider.wait_options import WaitOptions
 
 if TYPE_CHECKING:
+    from empirical_provider.airflow.versions import XComArg
     from empirical_provider.destinations import Destination
 
 __all__ = ["EmpiricalTestRunSensor"]
@@ -56,7 +58,8 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         timeout: Seconds (or timedelta) from the task's start after which to stop waiting; default
             7200. A shorter ``execution_timeout`` counts as for the operator, but not in mode
             ``reschedule``, where Airflow gives it to each look.
-        start_timeout: Seconds within which the run must leave pending and queued; default: any.
+        start_timeout: Seconds (or timedelta) within which the run must leave pending and queued;
+            default: any.
         expect_commit: The commit that must have been tested, where the service tells which was;
             either may be abbreviated; templated; default: any.
         policy: What the verdict goes by: a `GatePolicy`, or a mapping of its fields; by default
@@ -85,15 +88,15 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
     def __init__(
         self,
         *,
-        test_run_id: int | str,
+        test_run_id: int | str | XComArg,
         empirical_conn_id: str = "empirical_default",
         deferrable: bool | None = None,
         poke_interval: timedelta | float = 10.0,
         timeout: timedelta | float = 7200.0,
-        start_timeout: float | None = None,
-        expect_commit: str | None = None,
+        start_timeout: timedelta | float | None = None,
+        expect_commit: str | XComArg | None = None,
         policy: GatePolicy | Mapping[str, Any] | None = None,
-        report_path: Destination | None = None,
+        report_path: Destination | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         for name in _WITHOUT_EFFECT:
@@ -102,11 +105,11 @@ class EmpiricalTestRunSensor(WaitsForTestRun, BaseSensorOperator):
         super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
         self.test_run_id = test_run_id
         self.empirical_conn_id = empirical_conn_id
-        self.deferrable = deferrable
-        options = WaitOptions(policy=policy, start_timeout=start_timeout)
-        self.start_timeout = options.start_timeout
+        self.deferrable = checks.optional(checks.flag, "deferrable", deferrable)
+        self.start_timeout = checks.optional(checks.seconds, "start_timeout", start_timeout)
         self.expect_commit = expect_commit
-        self.policy = GatePolicy.of(options.policy)
+        check_literal_commit(expect_commit)
+        self.policy = GatePolicy.of(policy)
         self.report_path = report_path
         self._given = given_fields(self)
 

@@ -28,6 +28,7 @@ __all__ = [
     "BaseSensorOperator",
     "BaseTrigger",
     "TriggerEvent",
+    "XComArg",
     "continues_after_on_kill",
     "default_deferrable",
     "deployment_url",
@@ -39,6 +40,7 @@ __all__ = [
     "mask_secret",
     "on_kill_timeout",
     "read_xcom",
+    "skip_in_mapped_task_group",
     "started_at",
     "states_of",
     "task_url",
@@ -61,7 +63,7 @@ def find(*places: str) -> Any:
 
 if TYPE_CHECKING:  # types are checked against the newest Airflow
     from airflow.providers.standard.operators.branch import BaseBranchOperator
-    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator
+    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, XComArg
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
@@ -89,6 +91,7 @@ _PLACES = {
     "BaseEventTrigger": ("airflow.triggers.base:BaseEventTrigger",),  # from 3.0 on
     "BaseTrigger": ("airflow.triggers.base:BaseTrigger",),
     "TriggerEvent": ("airflow.triggers.base:TriggerEvent",),
+    "XComArg": ("airflow.sdk:XComArg", "airflow.models.xcom_arg:XComArg"),
     **{
         name: (f"airflow.sdk.exceptions:{name}", f"airflow.exceptions:{name}")
         for name in (
@@ -163,7 +166,13 @@ def _first_reschedule(context: Any) -> Any:
 
 
 def mask_secret(value: str) -> None:
-    """Have Airflow mask a value wherever it writes logs."""
+    """Have Airflow mask a value wherever it writes logs.
+
+    One that is shorter than Airflow masks, which would do no more than warn, is left out.
+    """
+    setting = find("airflow.configuration:conf").getint
+    if len(value) < setting("logging", "min_length_masked_secret", fallback=5):
+        return
     find(
         "airflow.sdk.log:mask_secret",
         "airflow.sdk.execution_time.secrets_masker:mask_secret",  # 3.0
@@ -247,6 +256,23 @@ def states_of(ti: Any, task_id: str, map_index: int | None = None) -> dict[int, 
     )
     named = told.get(ti.run_id, {}).items()  # a mapped task has its index behind its id
     return {int(name[len(task_id) + 1 :] or -1): state for name, state in named}
+
+
+def skip_in_mapped_task_group(tasks: Any) -> bool:
+    """Skip tasks behind a branch where the host's `SkipMixin` does not; return False where it does.
+
+    From 3.0 on the host's does nothing in a mapped task group, where both ways would be taken
+    (apache/airflow#67265): the tasks are named with their map index, and skipped as others are.
+    2.11's leaves them to the scheduler, which does right.
+    """
+    if find("airflow:__version__").startswith("2."):
+        return False
+    if tasks:
+        raise find(
+            "airflow.sdk.exceptions:DownstreamTasksSkipped",
+            "airflow.exceptions:DownstreamTasksSkipped",
+        )(tasks=tasks)
+    return True
 
 
 async def in_async(look_up: Callable[[], T]) -> T:

@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from empirical_provider.airflow import xcom
-from empirical_provider.airflow.rendered import refuse_nothing
+from empirical_provider.airflow.rendered import Given, as_field, refuse_nothing
 from empirical_provider.airflow.versions import (
     continues_after_on_kill,
     default_deferrable,
@@ -29,7 +30,6 @@ from empirical_provider.wait_options import commit_to_expect
 
 if TYPE_CHECKING:
     from empirical_provider.airflow.hooks import EmpiricalHook
-    from empirical_provider.destinations import Destination
     from empirical_provider.policy import GatePolicy
     from empirical_provider.verdict import Verdict
 
@@ -54,10 +54,10 @@ class WaitsForTestRun:
     policy: GatePolicy
     timeout: float
     start_timeout: float | None
-    expect_commit: str | bool | None
+    expect_commit: Any  # a text, True, False or None, once it is rendered
     deferrable: bool | None
-    report_path: Destination | None = None
-    _given: tuple[str, ...] = ()  # the template fields that are not None before they are rendered
+    report_path: Any = None  # a Destination, once it is rendered
+    _given: Given = MappingProxyType({})
     cancel_on_kill: bool = False
     cancel_on_timeout: bool = False
     on_retry_after_red: str = "fail"
@@ -79,6 +79,7 @@ class WaitsForTestRun:
     _killed: bool = False
     _ending: threading.Thread | None = None
     _asked_to_stop: bool = False
+    _inside_of_another_task: bool = False
 
     def _awaited(self, context: Any) -> int:
         """Return the id of the run that the task waits for, also after a deferral."""
@@ -91,7 +92,10 @@ class WaitsForTestRun:
     def _expected_commit(self) -> str | None:
         """Return the commit that the run must have tested: never any where one was asked for."""
         refuse_nothing(self, self._given)
-        return commit_to_expect(self.expect_commit, getattr(self, "build", None))
+        return commit_to_expect(
+            as_field("expect_commit", self.expect_commit),
+            as_field("build", getattr(self, "build", None)),
+        )
 
     def _connection(self) -> EmpiricalHook:
         """Return the hook, the same from the first time on."""
@@ -111,12 +115,27 @@ class WaitsForTestRun:
         return (lambda pause: self._defer(context, pause)) if self._defers() else self._sleep
 
     def _defers(self) -> bool:
+        if self._inside_of_another_task:
+            return False
         return default_deferrable() if self.deferrable is None else self.deferrable
 
     # The wait
 
     def _gate(self, context: Any) -> Verdict:
-        """Wait for the run in the way that was asked for; return once the gate is open."""
+        """Wait for the run in the way that was asked for; return once the gate is open.
+
+        Executed by the function of a ``@task``, it is that task which Airflow would defer, and
+        which knows nothing of what to do afterwards: so the wait holds the worker there.
+        """
+        if self._defers() and not isinstance(context.get("task", self), WaitsForTestRun):
+            self._inside_of_another_task = True
+            log.warning(
+                "Empirical test run %s: the wait is not deferred, as %s is executed inside of task "
+                "%s. Make it a task of its own to free the worker.",
+                self._awaited(context),
+                type(self).__name__,
+                context["task"].task_id,
+            )
         return self._conclude(context, self._wait(context, self._instead_of_sleeping(context)))
 
     def _wait(

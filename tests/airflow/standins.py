@@ -91,9 +91,10 @@ def context_of(ti: TaskInstance, **more: Any) -> dict[str, Any]:
 
 
 def gate(**fields: Any) -> EmpiricalTriggerTestRunOperator:
-    """Return an operator that waits, quickly."""
-    given = {"environment": "staging", "wait_for_completion": True, "poll_interval": 0.02}
-    return EmpiricalTriggerTestRunOperator(task_id="e2e", **{**given, **fields})
+    """Return an operator that waits, quickly, unless it is said not to."""
+    given = {"environment": "staging", "wait_for_completion": True, **fields}
+    quickly = {"poll_interval": 0.02} if given["wait_for_completion"] else {}
+    return EmpiricalTriggerTestRunOperator(task_id="e2e", **{**quickly, **given})
 
 
 def sensor(**fields: Any) -> EmpiricalTestRunSensor:

@@ -230,9 +230,9 @@ def test_a_branch_goes_by_what_ran_this_time(
     assert "verdict" not in run.xcoms("stale")
     assert run.task("skipped")[0] == run.task("skips")[0] == "skipped"
     assert run.xcoms("skips")["verdict"]["outcome"] == "wrong_commit"
-    for index, gate, way, outcome in (
-        (0, "success", "promote", "passed"),
-        (1, "failed", "roll_back", "wrong_commit"),
+    for index, gate, way, other, outcome in (
+        (0, "success", "promote", "roll_back", "passed"),
+        (1, "failed", "roll_back", "promote", "wrong_commit"),
     ):
         assert run.task("place.gate", index)[0] == gate
         for name in ("decide", "named"):
@@ -240,3 +240,4 @@ def test_a_branch_goes_by_what_ran_this_time(
             assert xcoms["verdict"]["outcome"] == outcome
             assert f"place.{way}" in str(xcoms)
         assert run.task(f"place.{way}", index)[0] == "success"
+        assert run.task(f"place.{other}", index)[0] == "skipped"

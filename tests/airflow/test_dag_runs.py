@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow import settings
@@ -189,13 +189,18 @@ def test_errors_are_retried_only_where_no_second_run_can_come_of_it(
 def test_a_task_before_that_returns_nothing_starts_no_run(
     run_dag: Callable[..., DagRun], empirical: Emulator
 ) -> None:
-    """A field that is the output of another task fails its task where that is None, mapped or not;
-    what is None from the start, mapped or not, is left out."""
+    """A field that is the output of another task fails its task where that is None or empty, mapped
+    or not, whole or a part of it; only what the author of the DAG does not give is left out."""
     run = run_dag("nothing", may_fail=True)
     assert run.task("gate")[0] == run.task("mapped", 0)[0] == "failed"
     assert run.output.count("expect_commit must have a value, or be left out") >= 2
-    assert run.task("open", 0)[0] == run.task("open", 1)[0] == "success"
-    assert sorted(str(each.body.get("tags")) for each in empirical.runs) == ["None", "['@a']"]
+    states = [run.task("open", index)[0] for index in range(5)]
+    assert states == ["success", "success", "failed", "failed", "failed"]
+    assert [run.task("built", index)[0] for index in range(6)] == ["failed"] * 5 + ["success"]
+    assert run.task("plain")[0] in {"failed", "upstream_failed"}  # 3.0 fails the task before
+    bodies = [each.body for each in empirical.runs]
+    assert sorted(str(body.get("tags")) for body in bodies) == ["None", "None", "['@a']"]
+    assert [body["build"] for body in bodies if "build" in body] == [{"version": "1.5"}]
 
 
 @pytest.mark.seconds
@@ -236,3 +241,83 @@ def test_the_looks_of_a_rescheduled_sensor_share_its_time(
     verdict = run.xcoms("wait")["verdict"]
     assert verdict["outcome"] == "timed_out"
     assert 8 <= verdict["elapsed_seconds"] < 60
+
+
+@pytest.mark.slow
+def test_natively_rendered_fields_are_what_they_are_meant_as(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """Digits stay text; a float, which no longer tells what it was, is refused with the way to
+    write it; a mapping or a lazy list is taken as it comes."""
+    run = run_dag("natively", may_fail=True)
+    names = ("digits", "float", "quoted", "whole", "lazy")
+    states = {name: run.task(name)[0] for name in names}
+    assert states == {**dict.fromkeys(names, "success"), "float": "failed"}
+    assert "build.version must be a text, not a float" in run.output
+    digits, whole, lazy = (
+        run_of(run, name, empirical).body for name in ("digits", "whole", "lazy")
+    )
+    assert digits["github_actor"] == "1234567"
+    assert digits["build"] == {"version": "1234567", "commit": "1234567"}
+    assert digits["tags"] == ["1234567"]
+    assert digits["environment_variables_overrides"][0] == {"name": "PIN", "value": "1234567"}
+    assert whole["build"] == {"commit": "0123456789", "version": "1.40"}
+    assert whole["tags"] == ["@smoke"]
+    assert run.xcoms("whole")["verdict"]["expected_commit"] == "0123456789"
+    assert run_of(run, "quoted", empirical).body["build"] == {"version": "1.40"}
+    assert lazy["tags"] == ["@1", "@2"]
+
+
+@pytest.mark.slow
+def test_text_of_the_right_shape_is_read_and_objects_are_rendered(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """Without native rendering JSON is a mapping, the text of a Python dict is refused with what
+    to write, and a `Build` is rendered as a mapping is."""
+    run = run_dag("as_text", may_fail=True)
+    names = ("json", "python", "objects", "overrides")
+    states = {name: run.task(name)[0] for name in names}
+    assert states == {**dict.fromkeys(names, "success"), "python": "failed"}
+    assert "build must be a mapping, not str" in run.output
+    read, objects, overrides = (
+        run_of(run, name, empirical).body for name in ("json", "objects", "overrides")
+    )
+    assert read["build"] == {"commit": "0123456789", "version": "1.40"}
+    assert read["tags"] == ["@smoke"]
+    assert run.xcoms("json")["verdict"]["expected_commit"] == "0123456789"
+    assert objects["build"] == {"commit": "0123456789", "version": "1.40"}
+    assert objects["concurrency"] == {"group": "1234567", "on_conflict": "wait"}
+    for body in (objects, overrides):
+        assert body["environment_variables_overrides"][0] == {"name": "TICKET", "value": "1234567"}
+
+
+@pytest.mark.seconds
+def test_an_operator_inside_of_another_task_waits_there(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """It cannot be deferred there: it waits in the worker and says so. A trigger without a wait
+    says which default arguments have no effect."""
+    empirical.script("staging", "passed")
+    run = run_dag("inside")
+    assert run.states == {"success"}
+    assert run.xcoms("gate")["verdict"]["outcome"] == "passed"
+    assert "the wait is not deferred, as EmpiricalTriggerTestRunOperator is executed" in run.output
+    assert "deferrable and policy (of default_args): no effect without wait_for" in run.output
+
+
+@pytest.mark.seconds
+def test_a_mapped_branch_does_not_choose_for_all_of_its_indexes(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """A task behind a mapped branch that all indexes share would never be skipped: it is refused,
+    whatever the verdicts are."""
+    empirical.script("staging", "failed")
+    run = run_dag("outside", may_fail=True)
+    assert run.task("place.decide", 0)[0] in {"failed", "upstream_failed"}
+    assert run.task("promote")[0] == run.task("promote__1")[0] == "upstream_failed"
+
+
+def run_of(run: DagRun, task_id: str, empirical: Emulator) -> Any:
+    """Return the run that a task has started, as the service has it."""
+    [found] = [each for each in empirical.runs if each.id == run.xcoms(task_id)["test_run_id"]]
+    return found

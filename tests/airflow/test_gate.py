@@ -227,10 +227,13 @@ def test_airflows_configuration_says_who_defers(
         gate().execute({"ti": TaskInstance(), "logical_date": None})
 
 
-def test_without_waiting_there_is_no_verdict(empirical: Emulator) -> None:
+def test_without_waiting_there_is_no_verdict(
+    empirical: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A task that only starts a run does not look at it, even where tasks defer by default."""
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
     ti = TaskInstance()
-    assert run(gate(wait_for_completion=False, deferrable=True), ti) == empirical.runs[0].id
+    assert run(gate(wait_for_completion=False), ti) == empirical.runs[0].id
     assert "verdict" not in ti.xcoms
 
 

@@ -12,6 +12,7 @@ from airflow.models.connection import Connection
 from empirical_provider import InvalidRequestError, Timeouts
 from empirical_provider.airflow.hooks import EmpiricalHook
 from empirical_provider.airflow.provider_info import CONNECTION_FIELDS
+from tests.airflow.standins import AIRFLOW
 
 if TYPE_CHECKING:
     from empirical_provider.emulator import Emulator
@@ -106,6 +107,11 @@ def test_extras_that_were_left_empty_are_as_good_as_none(
     assert EmpiricalHook("empty").default_environment is None
 
 
+def skip_where_airflow_drops_it(connection: dict[str, Any]) -> None:
+    if isinstance(connection.get("extra"), str) and AIRFLOW == (3, 0):
+        pytest.skip("To Airflow 3.0 a connection whose Extra is no JSON object does not exist.")
+
+
 @pytest.mark.parametrize(
     ("connection", "message"),
     [
@@ -114,6 +120,11 @@ def test_extras_that_were_left_empty_are_as_good_as_none(
         ({"extra": {"verify": False}}, "has the unknown key 'verify'"),
         ({"extra": {"project_id": "seven"}}, "project_id must be an integer"),
         ({"extra": {"timeout": "soon"}}, "timeout must be a number above 0, not str"),
+        ({"extra": {"environment": 7}}, "extra, environment must be a non-empty string, not int"),
+        ({"extra": "staging"}, "'empirical_default': Extra must be a JSON object with any of proj"),
+        ({"extra": "['a']"}, "not text that is no JSON"),
+        ({"extra": '["a"]'}, "Extra must be a JSON object with any of project_id, project_slug, "),
+        ({"extra": "7"}, "not int"),
         ({"host": "http://dash.empirical.run"}, "base_url must use https"),
     ],
 )
@@ -121,6 +132,7 @@ def test_a_wrong_connection_is_refused_by_field(
     connection: dict[str, Any], message: str, settings_of: Any
 ) -> None:
     """What the connection should not hold is named, before anything is sent."""
+    skip_where_airflow_drops_it(connection)
     with pytest.raises(InvalidRequestError) as error:
         settings_of({**EMPIRICAL, **connection})
     assert message in str(error.value)
@@ -150,6 +162,9 @@ def test_the_connection_test_reads_and_starts_nothing(empirical: Emulator) -> No
         ({"password": "wrong-key"}, "answered 401"),
         ({"host": "http://127.0.0.1:1"}, "could not connect"),
         ({"extra": {"colour": "red"}}, "unknown key 'colour'"),
+        ({"extra": '["staging"]'}, "Extra must be a JSON object"),
+        ({"extra": {"timeout": "30s"}}, "timeout must be a number above 0, not str"),
+        ({"extra": {"environment": "stagin"}}, "its default environment 'stagin' is not known"),
     ],
 )
 def test_the_connection_test_says_what_is_wrong(
@@ -159,6 +174,7 @@ def test_the_connection_test_says_what_is_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A bad key, a dead host and a bad extra are told apart, at once and without the key."""
+    skip_where_airflow_drops_it(changes)
     changed = {**connection, **changes}
     monkeypatch.setenv("AIRFLOW_CONN_EMPIRICAL_DEFAULT", json.dumps(changed))
     good, told = EmpiricalHook().test_connection()

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from empirical_provider import RateLimitedError, ServerError, TestRunRequest
+from empirical_provider import InvalidRequestError, RateLimitedError, ServerError, TestRunRequest
 from empirical_provider.airflow.operators import EmpiricalTriggerTestRunOperator
-from empirical_provider.airflow.rendered import HiddenValues, as_boolean, as_integer, as_number
+from empirical_provider.airflow.rendered import (
+    HiddenValues,
+    as_boolean,
+    as_field,
+    as_integer,
+    as_number,
+)
 from empirical_provider.airflow.versions import find
 from tests.airflow.standins import TaskInstance, context_of
 
@@ -89,8 +95,6 @@ def test_what_airflow_does_not_know_is_left_out_of_the_metadata(empirical: Emula
     ("fields", "message"),
     [
         ({}, "environment must be a non-empty string, not None"),
-        ({"environment": "staging", "metadata": "a"}, "metadata must be a mapping, not str"),
-        ({"environment": "staging", "total_shards": "many"}, "total_shards must be an integer"),
         ({"environment": "stagin"}, "production, staging"),
     ],
 )
@@ -120,6 +124,60 @@ def test_an_error_that_may_pass_is_left_to_airflows_retries(empirical: Emulator)
     empirical.fault("trigger", "status", status=429, retry_after="3600")
     with pytest.raises(RateLimitedError):
         execute(environment="staging")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("environment", 1234567, "1234567"),
+        ("environment", None, None),
+        ("environment", True, True),
+        ("key", 7, "7"),
+        ("expect_commit", 1234567, "1234567"),
+        ("tags", (1, "@a"), ["1", "@a"]),
+        ("tags", range(2), ["0", "1"]),
+        ("tags", ' ["@a", 1]', ["@a", "1"]),
+        ("build", '{"commit": 1234567}', {"commit": "1234567"}),
+        ("metadata", '{"ticket": 7}', {"ticket": 7}),
+        ("metadata", {"weight": 0.5}, {"weight": 0.5}),
+        ("concurrency", {"group": 7, "on_conflict": "wait"}, {"group": "7", "on_conflict": "wait"}),
+        (
+            "environment_variables_overrides",
+            '[{"name": "A", "value": 1}]',
+            [{"name": "A", "value": "1"}],
+        ),
+        ("total_shards", "3", 3),
+        ("send_notifications", "True", True),
+    ],
+)
+def test_a_field_has_the_type_that_it_is_meant_to_have(
+    name: str, value: Any, expected: Any
+) -> None:
+    """Digits stay text, and text is read where it is the JSON of what the field holds."""
+    assert as_field(name, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("build", "{'commit': 'c0ffee0'}", "build must be a mapping, not str: pass the output of"),
+        ("build", '["c0ffee0"]', "build must be a mapping, not str"),
+        ("build", '{"commit":', "build must be a mapping, not str"),
+        ("tags", '{"a": 1}', "tags must be a list of strings, not str"),
+        ("build", {"version": 1.4}, "build.version must be a text, not a float"),
+        ("tags", ["@a", 1.4], "tags[1] must be a text, not a float"),
+        ("expect_commit", float("inf"), "expect_commit must be a text, not a float"),
+        ("environment_variables_overrides", {"PIN": 1.5}, "overrides.PIN must be a text, not a fl"),
+    ],
+)
+def test_what_no_longer_tells_what_was_meant_is_refused(
+    name: str, value: Any, message: str
+) -> None:
+    """A float was some text once, and text that is no JSON of the right shape is no mapping."""
+    with pytest.raises(InvalidRequestError) as error:
+        as_field(name, value)
+    assert message in str(error.value)
+    assert "1.5" not in str(error.value)
 
 
 @pytest.mark.parametrize(

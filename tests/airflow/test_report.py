@@ -196,7 +196,7 @@ def test_a_bad_path_is_refused_before_any_request(
 
 def test_a_report_needs_a_verdict() -> None:
     """A task that does not wait has none to report, and says so when the DAG is parsed."""
-    with pytest.raises(InvalidRequestError, match="no effect without wait_for_completion=True"):
+    with pytest.raises(InvalidRequestError, match="report_path without wait_for_completion=True"):
         EmpiricalTriggerTestRunOperator(task_id="e2e", report_path="junit.xml")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, AssetWatcher
+from airflow.sdk import DAG, Asset, AssetWatcher, task
 
 from empirical_provider import AsyncEmpiricalClient, EmpiricalClient, GatePolicy
 from empirical_provider.airflow.exceptions import (
@@ -71,6 +71,35 @@ with DAG("release", schedule=[red]):
         trigger_rule="all_done",
     )
     look >> gate >> wait >> choose
+
+
+@task
+def deploy() -> dict[str, str]:
+    return {"url": "https://staging.example.com", "commit": "c0ffee0"}
+
+
+@task
+def places() -> list[dict[str, str]]:
+    return [{"environment": "staging"}, {"environment": "production"}]
+
+
+with DAG("outputs", schedule=None):
+    built = deploy()
+    first = EmpiricalTriggerTestRunOperator(
+        task_id="first",
+        environment="staging",
+        build=built,
+        tags=["@smoke"],
+        wait_for_completion=True,
+        timeout=timedelta(hours=1),
+        key="{{ run_id }}",
+    )
+    EmpiricalTestRunSensor(
+        task_id="second", test_run_id=first.output, start_timeout=timedelta(minutes=5)
+    )
+    EmpiricalPreflightOperator(task_id="before", environment="staging", build=built)
+    EmpiricalBranchOperator(task_id="ways", test_run_id=first.output, follow_if_passed="promote")
+    EmpiricalTriggerTestRunOperator.partial(task_id="each").expand_kwargs(places())
 
 trigger = EmpiricalTestRunTrigger(
     test_run_id=456, empirical_conn_id="empirical_default", started_at=0.0, deadline=7200.0

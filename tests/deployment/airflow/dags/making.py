@@ -35,8 +35,9 @@ def gate(dag_id: str, kind: type = EmpiricalTriggerTestRunOperator, **fields: An
 
     Each file of DAGs has a connection of its own, to the emulator of the module that tests them.
     """
+    quickly = {"poll_interval": 1} if fields.get("wait_for_completion") else {}
     with dag(dag_id):
-        kind(task_id="gate", poll_interval=1, **{"environment": dag_id, **SECRET, **fields})
+        kind(task_id="gate", **{**quickly, "environment": dag_id, **SECRET, **fields})
 
 
 def sensor(dag_id: str, *, empirical_conn_id: str, **fields: Any) -> None:

@@ -56,7 +56,7 @@ def started(name: str, kind: type[Quick] = Quick, **fields: Any) -> Quick:
         task_id=name,
         environment=name.removeprefix("start-"),
         environment_variables_overrides=SECRET,
-        poll_interval=0.5,
+        **({"poll_interval": 0.5} if fields.get("wait_for_completion") else {}),
         **fields,
     )
 
