@@ -279,15 +279,18 @@ class GateClosedError(EmpiricalError):
 
     Args:
         message: The verdict's summary, with the failed tests by name.
-        verdict: The verdict as plain data (`empirical_provider.Verdict.as_dict`).
+        verdict: The verdict as plain data (`empirical_provider.Verdict.as_dict`); as an attribute it
+            is never None: an error that was made without one has an empty mapping.
         **about: As for `EmpiricalError`.
     """
+
+    verdict: dict[str, Any]
 
     def __init__(
         self, message: str, *, verdict: dict[str, Any] | None = None, **about: Any
     ) -> None:
         super().__init__(message, **about)
-        self.verdict = verdict
+        self.verdict = verdict or {}
 
 
 class TestsFailedError(GateClosedError):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.receiving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,3 +120,57 @@ def test_a_red_gate_leaves_a_report(
     assert run.xcoms("publish")["return_value"] == "2 of 9 failed."
     [report] = tmp_path.iterdir()
     assert report.name == f"{run.run_id}.xml"
+
+
+def test_a_gate_in_a_task_group_goes_by_what_was_deployed(
+    run_dag: Callable[..., DagRun], empirical: Emulator
+) -> None:
+    """The deploy task's output is the build, and its commit the one that is expected."""
+    commit = "3f786850e387550fdab836ed7e6dc881de23001b"
+    empirical.script("staging", "passed", commit=commit)
+    run = run_dag("gate_in_task_group", EXAMPLES)
+    assert run.states == {"success"}
+    [started] = empirical.runs
+    assert started.body["build"] == {"url": "https://staging.example.com", "commit": commit}
+    assert run.xcoms("release.gate")["verdict"]["expected_commit"] == commit
+    assert run.xcoms("promote")["return_value"] == "Promoted."
+
+
+def test_each_service_has_its_gate(run_dag: Callable[..., DagRun], empirical: Emulator) -> None:
+    """Gates are mapped over what a task has returned, each with its own environment and build."""
+    run = run_dag("gate_each_service", EXAMPLES)
+    assert run.states == {"success"}
+    bodies = {each.body["environment"]: each.body for each in empirical.runs}
+    assert (bodies["staging"]["build"], bodies["staging"]["tags"]) == (
+        {"version": "1.4.0"},
+        ["@checkout"],
+    )
+    assert (bodies["production"]["build"], "tags" in bodies["production"]) == (
+        {"version": "2.0.1"},
+        False,
+    )
+    told = {run.xcoms("promote", index)["return_value"] for index in (0, 1)}
+    assert told == {f"Tested by run {each.id}." for each in empirical.runs}
+
+
+def test_failed_tests_are_posted_and_burn_no_retry(
+    run_dag: Callable[..., DagRun], empirical: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The callback has the verdict by the exception, after the first try."""
+    empirical.script("staging", "failed", total=9, failed=2)
+    posted: list[str] = []
+
+    async def chat(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        posted.append(json.loads((await receive())["body"])["text"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with served(chat) as receiver:
+        monkeypatch.setenv("ALERT_URL", receiver.url)
+        run = run_dag("alert_on_failure", EXAMPLES, may_fail=True)
+    assert run.task("gate") == ("failed", 1)
+    [text] = posted
+    verdict = run.xcoms("gate")["verdict"]
+    assert verdict["summary"] in text
+    assert [f"- {name}" for name in verdict["failed_tests"]] == text.splitlines()[-2:]
