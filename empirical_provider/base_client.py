@@ -51,6 +51,12 @@ def settings_of(
     api_key, secrets = hide(api_key), hidden_texts(secrets)
     if api_key is None:
         api_key = hide(os.environ.get("EMPIRICALRUN_KEY"))
+        if api_key is not None and not api_key.strip():
+            raise InvalidRequestError(
+                "The environment variable EMPIRICALRUN_KEY is set and empty. In a CI job that is "
+                "what becomes of a secret that does not exist, or that the job may not read (such "
+                "as that of a pull request from a fork)."
+            )
         if api_key is None:
             raise InvalidRequestError(
                 "api_key is not given, and the environment variable EMPIRICALRUN_KEY is not "

@@ -279,8 +279,8 @@ class GateClosedError(EmpiricalError):
 
     Args:
         message: The verdict's summary, with the failed tests by name.
-        verdict: The verdict as plain data (`empirical_provider.Verdict.as_dict`); as an attribute it
-            is never None: an error that was made without one has an empty mapping.
+        verdict: The verdict as plain data (`empirical_provider.Verdict.as_dict`). As an attribute
+            never None: an error that was made without one has an empty mapping.
         **about: As for `EmpiricalError`.
     """
 

@@ -88,7 +88,7 @@ def result_of(settings: Settings, call: Call[T], answer: Answer) -> T:
             _refuse_an_older_run(settings, answer, result)
         return result  # noqa: TRY300  # all of it may be refused
     except Refused as refused:
-        what_came = f"answered {answer.status}, but {refused}: {story.quote(answer.body)}"
+        what_came = f"answered {answer.status}, but {refused}{story.reason(answer.body)}"
         run_id = refused.run.id if refused.run else None
         error = story.rejection(what_came, answer, run_id, refused)
     except Unreadable as cause:
@@ -157,7 +157,7 @@ def _refusal(story: _Story, answer: Answer) -> errors.EmpiricalError:
         )
     rejected = _rejected_run(story, answer) if story.call.starts_run else None
     if rejected is not None:
-        what_came = f"answered {status}: {story.quote(answer.body)}"
+        what_came = f"answered {status}{story.reason(answer.body)}"
         return story.rejection(what_came, answer, rejected.id)
     kind, remedy = _REMEDIES.get(status, _SERVER_FAILED if status >= 500 else _BAD_REQUEST)  # noqa: PLR2004
     wait = answer.retry_after
@@ -259,6 +259,10 @@ class _Story:
         words = _cut(self.clean(_VALUE.sub(r'\1"***"', text)))
         return f'"{words}"' if words else "(nothing)"
 
+    def reason(self, body: bytes) -> str:
+        """Return the service's words on why a run was not started, to go on with, if it has any."""
+        return f": {self.quote(body)}" if _said(_parsed(body)) or _parsed(body) is None else ""
+
     def clean(self, words: str) -> str:
         """Take out the key and the override values, line breaks and control characters."""
         return redaction.one_line(words, self._secrets())
@@ -306,15 +310,38 @@ def _cut(words: str) -> str:
 
 def _words(body: bytes) -> str:
     """Find what the service says in an answer: its message, or else the text as it is."""
-    text = body[:MOST_OF_A_REFUSAL].decode("utf-8", errors="replace")
+    return _said(_parsed(body)) or body[:MOST_OF_A_REFUSAL].decode("utf-8", errors="replace")
+
+
+def _parsed(body: bytes) -> Any:
+    """Return the JSON of a body, or None."""
     try:
-        answer = json.loads(text)
+        return json.loads(body[:MOST_OF_A_REFUSAL].decode("utf-8", errors="replace"))
     except (ValueError, RecursionError):
-        return text
-    if isinstance(answer, dict):
-        error = answer.get("error")
-        inner = error.get("message") if isinstance(error, dict) else error
-        for words in (inner, answer.get("message")):
-            if isinstance(words, str) and words.strip():
-                return words
-    return text
+        return None
+
+
+_PLACES = (
+    ("error", "message"),
+    ("error",),
+    ("message",),
+    # Where a rejected trigger says why is not documented: these are guesses.
+    ("data", "trigger", "error", "message"),
+    ("data", "trigger", "error"),
+    ("data", "trigger", "message"),
+    ("data", "trigger", "reason"),
+    ("data", "test_run", "error_code"),
+    ("data", "message"),
+)
+"""Where the service's own words may stand in an answer."""
+
+
+def _said(answer: Any) -> str | None:
+    """Return the first text that stands in one of those places."""
+    for place in _PLACES:
+        found = answer
+        for name in place:
+            found = found.get(name) if isinstance(found, dict) else None
+        if isinstance(found, str) and found.strip():
+            return found
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,9 @@ from empirical_provider.models import TestRun
 from empirical_provider.verdict import Verdict
 
 __all__ = ["Shown"]
+
+_WIDE = 10_000
+"""Characters of a line that nobody sees in a terminal: whoever reads it gets all of it."""
 
 
 class Shown:
@@ -57,7 +61,8 @@ class Shown:
             left = row.pop("failed_count_after_snoozing")
             row["failed_count"] = row["failed_count"] if left is None else left
             table.add_row(*("" if cell is None else str(cell) for cell in row.values()))
-        Console(highlight=False, soft_wrap=True).print(table, markup=False)
+        wide = None if sys.stdout.isatty() else _WIDE
+        Console(highlight=False, soft_wrap=True, width=wide).print(table, markup=False)
 
 
 def _row(run: TestRun) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, NoReturn
 
 import click
-from rich.text import Text
 
 import empirical_provider
 from empirical_provider.cli.console import Shown
@@ -20,7 +19,9 @@ from empirical_provider.cli.exit_codes import (
 )
 from empirical_provider.cli.interrupting import Interruptions
 from empirical_provider.cli.options import (
+    Command,
     connection,
+    in_options,
     options,
     request_of,
     requesting,
@@ -28,6 +29,7 @@ from empirical_provider.cli.options import (
     waiting,
     waiting_of,
 )
+from empirical_provider.cli.progress import Progress
 from empirical_provider.client import EmpiricalClient
 from empirical_provider.exceptions import EmpiricalError, ReportNotWrittenError
 from empirical_provider.models import TestRun, TestRunState
@@ -74,7 +76,7 @@ def _command(*decorators: Callable[[Any], Any]) -> Callable[[Callable[..., ExitC
     """Make a command of a function that takes a client, what to show it by, and its options."""
 
     def decorate(function: Callable[..., ExitCode]) -> Any:
-        @main.command(function.__name__.strip("_"), help=function.__doc__)
+        @main.command(function.__name__.strip("_"), help=function.__doc__, cls=Command)
         @options(*decorators, connection)
         def command(**given: Any) -> NoReturn:
             shown = Shown(as_json=given.pop("as_json"))
@@ -84,8 +86,12 @@ def _command(*decorators: Callable[[Any], Any]) -> Callable[[Callable[..., ExitC
                     code = function(client, shown, **given)
             except EmpiricalError as error:
                 code = exit_code_of_error(error)
-                told = {"error": type(error).__name__, "message": str(error), "exit_status": code}
-                _fail(shown, error, {**told, "test_run_id": error.run_id, "url": error.run_url})
+                message = in_options(str(error)) if code == ExitCode.USAGE else str(error)
+                told = {"error": type(error).__name__, "message": message, "exit_status": code}
+                data = {**told, "test_run_id": error.run_id, "url": error.run_url}
+                if shown.as_json:
+                    shown.result("", data)
+                shown.tell(f"Error: {message}")
             except KeyboardInterrupt:
                 code = ExitCode.LEFT
                 shown.tell("Left as it is.")
@@ -94,12 +100,6 @@ def _command(*decorators: Callable[[Any], Any]) -> Callable[[Callable[..., ExitC
         return command
 
     return decorate
-
-
-def _fail(shown: Shown, error: EmpiricalError, data: dict[str, Any]) -> None:
-    if shown.as_json:
-        shown.result("", data)
-    shown.tell(f"Error: {error}")
 
 
 @_command(requesting)
@@ -221,14 +221,14 @@ def _judged(
 ) -> ExitCode:
     """Wait for a run, show its verdict, and return the status for it."""
     watch.run_id = test_run_id
-    with shown.err.status(f"Waiting for test run {test_run_id}") as status:
+    with Progress(shown, test_run_id) as progress:
 
-        def on_progress(test_run: TestRun) -> None:
-            told = f"Test run {test_run.id} is {test_run.state} {test_run.url or ''}"
-            status.update(Text(told))  # no markup: its words are the service's
+        def sleep(seconds: float) -> None:
+            progress.goes_on()
+            watch.sleep(seconds)
 
         verdict = wait_for_test_run(
-            client, test_run_id, on_progress=on_progress, sleep=watch.sleep, **how
+            client, test_run_id, on_progress=progress.saw, sleep=sleep, **how
         )
     shown.verdict(verdict)
     code = exit_code_of_verdict(verdict)

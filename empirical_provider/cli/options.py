@@ -13,13 +13,54 @@ from empirical_provider import checks
 from empirical_provider.cli.ci import origin
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.policy import Decision, Outcome
-from empirical_provider.request import Build, TestRunRequest
+from empirical_provider.request import Build, Concurrency, TestRunRequest
 from empirical_provider.wait_options import WaitOptions, commit_to_expect
 
-__all__ = ["connection", "options", "request_of", "requesting", "run_id", "waiting", "waiting_of"]
+__all__ = [
+    "Command",
+    "connection",
+    "in_options",
+    "options",
+    "request_of",
+    "requesting",
+    "run_id",
+    "waiting",
+    "waiting_of",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
+
+
+class Command(click.Command):
+    """A command that does not quote what stands where nothing is expected.
+
+    It may be the value of an override, given apart from its name.
+    """
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Read the options."""
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError as error:
+            if not error.message.startswith("Got unexpected extra argument"):
+                raise
+            raise click.UsageError(
+                "Got an argument that belongs to no option. It is not shown, as it may be a secret. "
+                "An option that may be given again takes one value at a time, and an override is "
+                "NAME=VALUE.",
+                context,
+            ) from None
+
+
+def in_options(message: str) -> str:
+    """Name the option that a message is about, where it begins with the API's field."""
+    field = re.match(r"(build|concurrency)\.([a-z_]+)|([a-z_]+)", message)
+    if field is None:
+        return message
+    option = "--" + "-".join(filter(None, field.groups())).replace("_", "-")
+    known = {f"--{name.replace('_', '-')}" for name in _NAMES}
+    return option + message[field.end() :] if option in known else message
 
 
 def run_id(_context: click.Context, _parameter: click.Parameter, given: str) -> int:
@@ -86,7 +127,11 @@ requesting = options(
     ),
     click.option("--github-actor", help="GitHub login shown as who started the run."),
     click.option("--concurrency-group", help="Group that takes turns."),
-    click.option("--concurrency-on-conflict", help="cancel or wait, when the group is busy."),
+    click.option(
+        "--concurrency-on-conflict",
+        type=click.Choice(["cancel", "wait"]),
+        help="What happens when the group is busy.",
+    ),
     click.option(
         "--from-ci",
         is_flag=True,
@@ -148,7 +193,10 @@ def request_of(given: dict[str, Any]) -> TestRunRequest:
             "build": build or None,
             "metadata": metadata or None,
             "concurrency": _without_none(concurrency) or None,
-            "environment_variables_overrides": [_override(each) for each in overrides] or None,
+            "environment_variables_overrides": [
+                _override(place, each) for place, each in enumerate(overrides, 1)
+            ]
+            or None,
         }
     )
 
@@ -175,13 +223,13 @@ def _pairs(option: str, given: Iterable[str]) -> Iterable[tuple[str, str]]:
         yield name, value
 
 
-def _override(given: str) -> dict[str, str]:
+def _override(place: int, given: str) -> dict[str, str]:
     name, equals, value = given.partition("=")
     if not equals:
         if name not in os.environ:
             raise InvalidRequestError(
-                f"environment_variables_overrides names {name!r} without a value, and there is no "
-                "such variable here."
+                f"environment_variables_overrides: number {place} is no NAME=VALUE, and this "
+                "process has no variable of that name. It is not shown, as it may be a secret."
             )
         value = os.environ[name]
     return {"name": name, "value": value}
@@ -196,3 +244,14 @@ def _scalar(value: str) -> str | int | bool:
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+_NAMES = {
+    *(name for name in TestRunRequest.__dataclass_fields__ if name not in {"build", "concurrency"}),
+    *(f"build_{name}" for name in Build.__dataclass_fields__),
+    *(f"concurrency_{name}" for name in Concurrency.__dataclass_fields__),
+    *WaitOptions.__dataclass_fields__,
+    *("base_url", "project_id", "project_slug", "retry_for", "ca_bundle"),
+    *("key", "key_in_environment", "environment_ids", "interval_in_days", "reason"),
+}
+"""The fields that are options, with dashes in their names."""

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from junitparser import JUnitXml
 
 from empirical_provider.cli.exit_codes import ExitCode, table
+from empirical_provider.cli.main import main
+from empirical_provider.cli.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,12 +174,20 @@ def test_a_time_out_says_how_to_go_on(command: Command, empirical: Emulator) -> 
         (("run", *STAGING, "--policy", "failed"), ExitCode.USAGE, "policy must be NAME=VALUE"),
         (("run", *STAGING, "--policy", "faild=pass"), ExitCode.USAGE, "Did you mean 'failed'"),
         (("run", *STAGING, "--timeout", "-1"), ExitCode.USAGE, "timeout must be"),
-        (("run", *STAGING, "--total-shards", "0"), ExitCode.USAGE, "total_shards must be"),
+        (("run", *STAGING, "--total-shards", "0"), ExitCode.USAGE, "--total-shards must be at"),
+        (("run", *STAGING, "--build-url", "shop"), ExitCode.USAGE, "--build-url must be an http"),
+        (("run", *STAGING, "--key", ""), ExitCode.USAGE, "--key must be a non-empty string"),
+        (("run", *STAGING, "--concurrency-group", " "), ExitCode.USAGE, "--concurrency-group must"),
+        (
+            ("run", *STAGING, "--concurrency-on-conflict", "fail"),
+            ExitCode.USAGE,
+            "'fail' is not one of 'cancel', 'wait'",
+        ),
         (("trigger", *STAGING, "--metadata", "x"), ExitCode.USAGE, "metadata must be NAME=VALUE"),
         (
             ("trigger", *STAGING, "--environment-variables-overrides", "NOT_HERE"),
             ExitCode.USAGE,
-            "there is no such variable",
+            "--environment-variables-overrides: number 1 is no NAME=VALUE",
         ),
         (("check", "--environment", "stagin"), ExitCode.USAGE, "Did you mean 'staging'?"),
         (("wait", "0"), ExitCode.USAGE, "0"),
@@ -194,6 +205,74 @@ def test_wrong_usage_starts_nothing(
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert empirical.runs == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--environment-variables-overrides", "hush-5d1e"),
+        ("--environment-variables-overrides", "TOKEN", "hush-5d1e"),
+        ("--environment-variables-overrides", "A=1", "hush-5d1e", "more"),
+        ("--tags", "@smoke", "hush-5d1e"),
+    ],
+)
+def test_a_value_without_a_name_is_not_shown(
+    words: tuple[str, ...], command: Command, empirical: Emulator
+) -> None:
+    """What may be a secret in the wrong place is not repeated into a log."""
+    command.environment["TOKEN"] = "known"  # a variable of the process
+    done = command("trigger", *STAGING, *words)
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+    assert "hush-5d1e" not in done.stderr
+    assert "may be a secret" in done.stderr
+    assert empirical.runs == []
+
+
+def test_an_empty_key_is_told_with_its_reason(command: Command, empirical: Emulator) -> None:
+    """A CI job whose secret does not exist gets an empty variable, which is not a wrong key."""
+    command.environment["EMPIRICALRUN_KEY"] = ""
+    done = command("run", *STAGING)
+    assert done.returncode == ExitCode.USAGE
+    assert "EMPIRICALRUN_KEY is set and empty" in done.stderr
+    assert empirical.requests == []
+
+
+def test_a_rejected_run_is_told_in_the_services_words(
+    command: Command, empirical: Emulator
+) -> None:
+    """What the service says is quoted, and never the JSON that it says it in."""
+    empirical.script("staging", "rejected")
+    done = command("trigger", *STAGING)
+    assert done.returncode == ExitCode.ERROR_RUN
+    assert "The run was not started" in done.stderr
+    assert "{" not in done.stderr
+
+
+def test_a_log_tells_how_the_wait_goes_on(
+    empirical: Emulator, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal each state has a line on stderr, and one comes each minute in which
+    nothing changes: here, each moment."""
+    monkeypatch.setattr(Progress, "every", 0.05)
+    monkeypatch.setenv("EMPIRICALRUN_KEY", api_key)
+    monkeypatch.setenv("EMPIRICAL_BASE_URL", empirical.url)
+    empirical.script("staging", "stuck")
+    run = ("run", *STAGING, "--poll-interval", "0.1", "--timeout", "3")
+    done = CliRunner().invoke(main, run)
+    assert done.exit_code == ExitCode.TIMED_OUT
+    lines = done.stderr.splitlines()
+    states = [line for line in lines if line.startswith("Test run 1 is ")]
+    assert any(line.startswith("Test run 1 is queued after 0:0") for line in states)
+    assert any(line.startswith("Test run 1 is started after 0:0") for line in states)
+    assert sum(line.startswith("Test run 1 is still started after 0:0") for line in states) > 1
+    assert not [line for line in done.stdout.splitlines() if "still" in line]
+
+
+def test_a_list_that_is_piped_is_not_cut(command: Command, empirical: Emulator) -> None:
+    """Whoever reads the list by a program gets whole addresses, however narrow the terminal is."""
+    command("trigger", *STAGING)
+    command.environment["COLUMNS"] = "40"
+    assert f"{empirical.url}/acme/test-runs/1" in command("list").stdout
 
 
 def test_a_dead_key_has_a_status_of_its_own(

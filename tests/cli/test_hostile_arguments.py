@@ -82,7 +82,7 @@ def test_a_bundle_that_is_none_is_a_wrong_use(
     """The option --ca-bundle reaches the client, which refuses what is no file of certificates."""
     done = command("list", "--ca-bundle", str(tmp_path / "missing.pem"))
     assert done.exit_code == ExitCode.USAGE
-    assert "ca_bundle must be the path of a PEM file" in done.stderr
+    assert "--ca-bundle must be the path of a PEM file" in done.stderr
     assert empirical.requests == []
 
 
