@@ -46,9 +46,9 @@ class Command(click.Command):
             if not error.message.startswith("Got unexpected extra argument"):
                 raise
             raise click.UsageError(
-                "Got an argument that belongs to no option. It is not shown, as it may be a secret. "
-                "An option that may be given again takes one value at a time, and an override is "
-                "NAME=VALUE.",
+                "Got an argument that belongs to no option. It is not shown, as it may be a "
+                "secret. An option that may be given again takes one value at a time, and an "
+                "override is NAME=VALUE.",
                 context,
             ) from None
 
