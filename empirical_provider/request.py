@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
@@ -129,7 +129,9 @@ class TestRunRequest:
         total_shards: Number of shards, at least 1.
         send_notifications: Whether Empirical sends its notifications.
         github_actor: GitHub login that is shown as the person who started the run.
-        concurrency: A `Concurrency` or a mapping of its fields.
+        concurrency: A `Concurrency` or a mapping of its fields; or False to keep the run out of the
+            project's shared queue, where a newer run can take the place of one that waits; default
+            None: as the project is set up.
 
     Raises:
         InvalidRequestError: A field is not valid; the message names it and what is allowed.
@@ -149,7 +151,7 @@ class TestRunRequest:
     total_shards: int | None = None
     send_notifications: bool | None = None
     github_actor: str | None = None
-    concurrency: Concurrency | Mapping[str, str] | None = None
+    concurrency: Concurrency | Mapping[str, str] | Literal[False] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "environment", checks.line("environment", self.environment))
@@ -166,6 +168,8 @@ class TestRunRequest:
     def body(self) -> dict[str, Any]:
         """Return the JSON body of the request, exactly as the API documents it."""
         body = {name: _as_json(value) for name, value in _set_fields(self).items()}
+        if self.concurrency is False:
+            body["concurrency"] = None  # what the API takes for it, and None is not set
         return {name: value for name, value in body.items() if value not in ({}, [])}
 
     @property
@@ -247,5 +251,5 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "total_shards": lambda name, value: checks.whole_number(name, value, at_least=1),
     "send_notifications": checks.flag,
     "github_actor": checks.line,
-    "concurrency": lambda name, value: _made_from(Concurrency, name, value),
+    "concurrency": lambda name, value: value is not False and _made_from(Concurrency, name, value),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from empirical_provider import checks
 from empirical_provider.airflow import xcom
@@ -102,7 +102,8 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         total_shards: Number of shards, at least 1.
         send_notifications: Whether Empirical sends its notifications.
         github_actor: GitHub login shown as the person who started the run.
-        concurrency: How the run shares its turn: group, on_conflict (``cancel`` or ``wait``).
+        concurrency: How the run shares its turn: group, on_conflict (``cancel`` or ``wait``). False
+            keeps it out of the project's shared queue.
         add_context_metadata: Whether to add to the metadata where the run came from: dag_id,
             run_id, task_id, map_index, logical_date, task_url. The user's own keys win.
             Default True.
@@ -188,7 +189,12 @@ class EmpiricalTriggerTestRunOperator(WaitsForTestRun, BaseOperator):
         total_shards: int | str | XComArg | None = None,
         send_notifications: bool | str | XComArg | None = None,
         github_actor: str | XComArg | None = None,
-        concurrency: Concurrency | Mapping[str, str | XComArg] | str | XComArg | None = None,
+        concurrency: Concurrency
+        | Mapping[str, str | XComArg]
+        | Literal[False]
+        | str
+        | XComArg
+        | None = None,
         add_context_metadata: bool = True,
         empirical_conn_id: str = "empirical_default",
         wait_for_completion: bool = False,

@@ -184,6 +184,8 @@ def as_field(name: str, value: Any) -> Any:
         return as_integer(value)
     if name == "send_notifications":
         return as_boolean(value)
+    if name == "concurrency" and as_boolean(value) is False:
+        return False
     if name in _SHAPES and isinstance(value, str):
         value = _from_json(name, value)
         if isinstance(value, str):

@@ -126,6 +126,11 @@ requesting = options(
         help="Whether Empirical notifies.",
     ),
     click.option("--github-actor", help="GitHub login shown as who started the run."),
+    click.option(
+        "--no-concurrency",
+        is_flag=True,
+        help="Keep the run out of the project's shared queue; not with a group.",
+    ),
     click.option("--concurrency-group", help="Group that takes turns."),
     click.option(
         "--concurrency-on-conflict",
@@ -170,6 +175,9 @@ def request_of(given: dict[str, Any]) -> TestRunRequest:
     """
     build = {name: given.pop(f"build_{name}") for name in Build.__dataclass_fields__}
     concurrency = {name: given.pop(f"concurrency_{name}") for name in ("group", "on_conflict")}
+    alone = given.pop("no_concurrency")
+    if alone and _without_none(concurrency):
+        raise InvalidRequestError("no_concurrency cannot be given together with a group.")
     fields = {
         name: given.pop(name)
         for name in TestRunRequest.__dataclass_fields__
@@ -192,7 +200,7 @@ def request_of(given: dict[str, Any]) -> TestRunRequest:
             **fields,
             "build": build or None,
             "metadata": metadata or None,
-            "concurrency": _without_none(concurrency) or None,
+            "concurrency": False if alone else _without_none(concurrency) or None,
             "environment_variables_overrides": [
                 _override(place, each) for place, each in enumerate(overrides, 1)
             ]
@@ -252,6 +260,13 @@ _NAMES = {
     *(f"concurrency_{name}" for name in Concurrency.__dataclass_fields__),
     *WaitOptions.__dataclass_fields__,
     *("base_url", "project_id", "project_slug", "retry_for", "ca_bundle"),
-    *("key", "key_in_environment", "environment_ids", "interval_in_days", "reason"),
+    *(
+        "no_concurrency",
+        "key",
+        "key_in_environment",
+        "environment_ids",
+        "interval_in_days",
+        "reason",
+    ),
 }
 """The fields that are options, with dashes in their names."""

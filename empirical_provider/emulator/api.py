@@ -9,11 +9,13 @@ from starlette.routing import Route
 
 from . import bodies, views
 from .errors import FieldError, RefusedError, UnknownRunError
-from .queries import CaseQuery, Query, whole_number
+from .queries import CaseQuery, Query, page_of, whole_number
 from .runs import Run
 from .state import State
 
-__all__ = ["ENDPOINTS", "api_routes"]
+__all__ = ["BAD_KEY", "ENDPOINTS", "api_routes", "has_good_key"]
+
+BAD_KEY = "Invalid or missing API key"
 
 ENDPOINTS: Mapping[str, tuple[str, str]] = {
     "trigger": ("PUT", "/api/test-runs"),
@@ -21,6 +23,7 @@ ENDPOINTS: Mapping[str, tuple[str, str]] = {
     "get_test_run": ("GET", "/api/test-runs/{run_id}"),
     "rerun_test_run": ("POST", "/api/test-runs/{run_id}/re-run"),
     "cancel_test_run": ("POST", "/api/test-runs/{run_id}/cancel"),
+    "list_cases": ("GET", "/api/v2/test-runs/{run_id}/cases"),
     "list_environments": ("GET", "/api/environments/list"),
     "list_test_cases": ("GET", "/api/v2/test-cases"),
     "get_project": ("GET", "/api/projects/{project_id}"),
@@ -62,6 +65,11 @@ class _Api:
         echo, shape = behaviour.echo_in_detail, behaviour.detail_shape
         return JSONResponse(views.detail_answer(run, self._settings, echo, shape))
 
+    async def list_cases(self, request: Request) -> Response:
+        page, per_page = page_of(request.query_params, most=200)
+        run = self._state.peek(_run_id(request))
+        return JSONResponse(views.cases_answer(run, page, per_page))
+
     async def rerun_test_run(self, request: Request) -> Response:
         body = bodies.parse(await request.body())
         bodies.RERUN("", body)
@@ -90,13 +98,18 @@ class _Api:
         return JSONResponse({"data": self._settings.project})
 
 
+def has_good_key(state: State, request: Request) -> bool:
+    """Tell whether a request comes with a bearer key that is good."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and state.accepts(key.strip())
+
+
 def _guarded(state: State, handler: Handler) -> Handler:
     """Let a request through to its handler only with a good key and the right project."""
 
     async def guarded(request: Request) -> Response:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not state.accepts(key.strip()):
-            raise RefusedError(401, "Invalid or missing API key")
+        if not has_good_key(state, request):
+            raise RefusedError(401, BAD_KEY)
         project: Any = request.headers.get("x-project-id")
         if project is not None:
             number = whole_number(project)

@@ -1,5 +1,7 @@
 """The ASGI application: all routes, and what is said when something is refused."""
 
+from functools import partial
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -8,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from .api import api_routes
+from .api import BAD_KEY, api_routes, has_good_key
 from .control import LOCAL_HOSTS, Control, control_routes
 from .dates import Dated
 from .errors import FieldError, RefusedError, UnknownRunError
 from .report import not_found_page, report_routes
+from .state import State
 from .wire import CONTROL_PREFIX, Wire
 
 __all__ = ["build_app"]
@@ -41,7 +44,7 @@ def build_app(control: Control) -> ASGIApp:
             FieldError: _refuse,
             RefusedError: _refuse,
             UnknownRunError: _refuse,
-            HTTPException: _no_route,
+            HTTPException: partial(_no_route, control.state),
         },
     )
     return Dated(app, now=control.state.time)
@@ -57,8 +60,10 @@ async def _refuse(_: Request, exc: Exception) -> Response:
     return _error(404 if isinstance(exc, UnknownRunError) else 422, str(exc))
 
 
-async def _no_route(request: Request, exc: Exception) -> Response:
+async def _no_route(state: State, request: Request, exc: Exception) -> Response:
     status = exc.status_code if isinstance(exc, HTTPException) else 500
+    if request.url.path.startswith("/api/") and not has_good_key(state, request):
+        return _error(401, BAD_KEY)
     if request.url.path.startswith(("/api/", f"{CONTROL_PREFIX}/")):
         answer = _error(status, f"{request.method} {request.url.path}: no such endpoint")
     else:

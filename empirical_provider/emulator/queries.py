@@ -8,7 +8,7 @@ from .bodies import integer, text
 from .errors import FieldError
 from .runs import STATES, Run
 
-__all__ = ["CaseQuery", "Query", "whole_number"]
+__all__ = ["CaseQuery", "Query", "page_of", "whole_number"]
 
 _DAY = 86_400
 _MOST_DIGITS = 15
@@ -74,6 +74,15 @@ class Query:
     def _result_matches(self, run: Run) -> bool:
         verdict = "failed" if run.failed_after_snoozing else "passed"
         return run.state == "ended" and not run.is_partial and verdict == self.result
+
+
+def page_of(params: Mapping[str, str], *, most: int) -> tuple[int, int]:
+    """Read which page is asked for, and how long pages are.
+
+    Raises:
+        FieldError: A value is out of its range.
+    """
+    return _int(params, "page") or 1, _int(params, "per_page", most) or 20
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from .settings import Environment, Settings
 
 __all__ = [
     "RunSnapshot",
+    "cases_answer",
     "detail_answer",
     "environments_answer",
     "iso",
@@ -134,7 +135,7 @@ def detail_answer(
     test_run = {
         **_fields(run),
         **echoed(run, echo),
-        "run_id": str(17_000_000_000 + run.id * 7_919),  # another number on purpose: not the id
+        "run_id": 17_000_000_000 + run.id * 7_919,  # another number on purpose: not the id
     }
     details = [_row(row) for row in run.tests]
     listed = "flattenedSummaryDetails" if shape == "testRun" else "flattened_summary_details"
@@ -143,6 +144,19 @@ def detail_answer(
         return {"data": {"test_run": {shape: test_run, **parts}}}
     row = {**test_run, **parts}
     return {"data": row if shape == "bare" else {"test_run": row}}
+
+
+def cases_answer(run: Run, page: int, per_page: int) -> dict[str, Any]:
+    """Answer a request for the cases of a run."""
+    first = (page - 1) * per_page
+    pagination = {
+        "page": page,
+        "per_page": per_page,
+        "total": len(run.tests),
+        "total_pages": -(-len(run.tests) // per_page),
+    }
+    rows = [_row(row) for row in run.tests[first : first + per_page]]
+    return {"data": rows, "pagination": pagination}
 
 
 def environments_answer(settings: Settings, disabled: frozenset[str]) -> dict[str, Any]:
@@ -193,7 +207,7 @@ def _case(index: int) -> dict[str, Any]:
         "file_path": test.file,
         "suites": [],
         "playwright_project": "chromium",
-        "tags": tags_of(index),
+        "tags": [tag.removeprefix("@") for tag in tags_of(index)],
         "created_at": iso(0.0),
         "updated_at": iso(0.0),
         "first_seen_commit_sha": None,
@@ -213,7 +227,7 @@ def _fields(run: Run) -> dict[str, Any]:
         "failed_count_after_snoozing": run.failed_after_snoozing,
         "skipped_count": run.count("skipped"),
         "flaky_count": run.count("flaky"),
-        "duration": round(duration * 1000),
+        "duration": round(duration, 3),
         "created_at": stamp(run, run.created_at),
         "run_started_at": stamp(run, run.started_at),
         "superseded_by_test_run_id": run.superseded_by,
@@ -226,7 +240,7 @@ def _row(row: TestRow) -> dict[str, Any]:
         "name": row.title,
         "pw_test_id": row.pw_test_id,
         "status": row.status,
-        "nesting": [row.file, row.title],
+        "nesting": [row.file.removeprefix("tests/"), row.title],
         "test_project": "chromium",
         "slug": row.slug,
     }

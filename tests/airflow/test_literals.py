@@ -78,6 +78,7 @@ WELL_MEANT: list[dict[str, Any]] = [
     {"send_notifications": "False"},
     {"metadata": {"ticket": 7, "weight": 0.5}},
     {"metadata": lambda context, jinja_env: {}},  # noqa: ARG005  # Airflow calls it so
+    {"concurrency": False},
     {"concurrency": Concurrency(group="{{ ds }}", on_conflict="wait")},
     {"environment_variables_overrides": [EnvironmentVariable(name="A", value="{{ ds }}")]},
     {"environment_variables_overrides": {"A": ""}},

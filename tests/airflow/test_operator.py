@@ -146,6 +146,8 @@ def test_an_error_that_may_pass_is_left_to_airflows_retries(empirical: Emulator)
             '[{"name": "A", "value": 1}]',
             [{"name": "A", "value": "1"}],
         ),
+        ("concurrency", "False", False),
+        ("concurrency", False, False),
         ("total_shards", "3", 3),
         ("send_notifications", "True", True),
     ],

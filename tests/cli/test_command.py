@@ -464,3 +464,14 @@ def test_the_table_of_the_docs_is_made_of_the_code(command: Command) -> None:
     docs = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
     assert table() in docs
     assert command("exit-codes").stdout.strip() == table()
+
+
+def test_a_run_may_stay_out_of_the_shared_queue(command: Command, empirical: Emulator) -> None:
+    """That is said by null, which is not the same as saying nothing; with a group it is wrong."""
+    command("trigger", *STAGING, "--no-concurrency")
+    command("trigger", *STAGING)
+    bodies = [run.body for run in empirical.runs]
+    assert [body.get("concurrency", "project's") for body in bodies] == [None, "project's"]
+    done = command("trigger", *STAGING, "--no-concurrency", "--concurrency-group", "g")
+    assert done.returncode == ExitCode.USAGE
+    assert "--no-concurrency cannot be given together" in done.stderr

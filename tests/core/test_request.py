@@ -56,6 +56,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
         {"concurrency": {"group": "g" * 512, "on_conflict": "wait"}},
         {"group": "g" * 512, "on_conflict": "wait"},
     ),
+    "concurrency (none)": ({"concurrency": False}, None),
     "concurrency (object)": (
         {"concurrency": Concurrency(group="g", on_conflict="cancel")},
         {"group": "g", "on_conflict": "cancel"},
@@ -147,6 +148,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"total_shards": 2.0}, "total_shards must be an integer of at least 1, not float"),
     ({"send_notifications": "no"}, "send_notifications must be True or False, not str"),
     ({"github_actor": ""}, "github_actor must be a non-empty string"),
+    ({"concurrency": True}, "concurrency must be a mapping, not bool"),
     ({"concurrency": {"group": "g"}}, "concurrency.on_conflict must be cancel or wait, not None"),
     ({"concurrency": {"group": "", "on_conflict": "wait"}}, "concurrency.group must be"),
     ({"concurrency": {"group": "g" * 513, "on_conflict": "wait"}}, "1 to 512 characters, not 513"),

@@ -36,6 +36,7 @@ OTHERS: list[dict[str, Any]] = [
     {"total_shards": 3},
     {"concurrency": {"group": "h", "on_conflict": "wait"}},
     {"concurrency": {"group": "g", "on_conflict": "cancel"}},
+    {"concurrency": False},
 ]
 
 

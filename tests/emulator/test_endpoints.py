@@ -166,7 +166,8 @@ def test_detail_has_the_nesting_of_the_api(api: Any) -> None:
     found = api.finish(run_id)
     assert found["project"] == {"id": 7, "name": "Acme", "slug": "acme", "repo_name": "acme-tests"}
     run = found["testRun"]
-    assert run["run_id"] != str(run_id)
+    assert isinstance(run["run_id"], int)
+    assert run["run_id"] != run_id
     assert run["test_case_ids"] == []
     assert run["environment_id"] == 2
     assert run["commit"] == "c0ffee"
@@ -174,7 +175,7 @@ def test_detail_has_the_nesting_of_the_api(api: Any) -> None:
     assert run["environment_variables_overrides"] == [{"name": "A", "value": "b"}]
     row = found["flattenedSummaryDetails"][0]
     assert re.fullmatch(r"[a-f0-9]{20}-[a-f0-9]{20}", row["pw_test_id"])
-    assert row["nesting"] == ["tests/checkout.spec.ts", row["name"]]
+    assert row["nesting"] == ["checkout.spec.ts", row["name"]]
     assert row["slug"] == "shows-the-page-to-a-signed-in-user"
     assert (row["status"], row["test_project"]) == ("passed", "chromium")
 
@@ -297,6 +298,46 @@ def test_unknown_test_ids_are_ignored(api: Any) -> None:
     assert [row["pw_test_id"] for row in found["flattenedSummaryDetails"]] == [known]
     assert found["testRun"]["test_case_ids"] == [known, "x"]
     assert found["testRun"]["total_count"] == 1
+
+
+def test_each_listed_test_can_be_run_by_its_id(api: Any, http: httpx.Client) -> None:
+    """All tests of the project run where they are asked for, also those beyond a script's total."""
+    listed = http.get("/api/v2/test-cases", params={"per_page": 100}).json()["data"]["test_cases"]
+    for case in listed:
+        found = api.finish(api.trigger(test_case_ids=[case["id"]]))
+        assert [row["pw_test_id"] for row in found["flattenedSummaryDetails"]] == [case["id"]]
+        assert found["testRun"]["state"] == "ended"
+
+
+def test_tags_are_listed_without_their_sign(http: httpx.Client) -> None:
+    """The list has "smoke", and is asked for "smoke": the trigger takes "@smoke"."""
+    for tag, count in (("smoke", 8), ("@smoke", 0)):
+        answer = http.get("/api/v2/test-cases", params={"tags": tag, "per_page": 100}).json()
+        assert len(answer["data"]["test_cases"]) == count
+        assert all("smoke" in case["tags"] for case in answer["data"]["test_cases"])
+
+
+def test_the_cases_of_a_run_are_paged(api: Any, http: httpx.Client) -> None:
+    """All tests of a run, skipped ones too, in pages of up to 200; none until it has ended."""
+    run_id = api.trigger()
+    answer = http.get(f"/api/v2/test-runs/{run_id}/cases")
+    assert answer.json()["data"] == []
+    rows = api.finish(run_id)["flattenedSummaryDetails"]
+    shown = http.get(f"/api/v2/test-runs/{run_id}/cases", params={"per_page": 200}).json()
+    assert shown["data"] == rows
+    second = http.get(f"/api/v2/test-runs/{run_id}/cases", params={"per_page": 2, "page": 2}).json()
+    assert second["data"] == rows[2:4]
+    assert second["pagination"] == {"page": 2, "per_page": 2, "total": 5, "total_pages": 3}
+    for run, query, status in ((run_id, {"per_page": 201}, 422), (999, {}, 404)):
+        answer = http.get(f"/api/v2/test-runs/{run}/cases", params=query)
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize("path", ["/api/nothing", "/api/v2/nothing", "/api/test-runs/1/nothing"])
+def test_a_path_that_is_none_asks_for_the_key_first(path: str, http: httpx.Client) -> None:
+    """Whoever has no good key does not learn which endpoints there are."""
+    assert http.get(path, headers={"Authorization": ""}).status_code == 401
+    assert http.get(path).status_code == 404
 
 
 def test_only_unknown_test_ids_end_in_an_error(api: Any) -> None:

@@ -243,7 +243,7 @@ def test_time_moves_runs(timed: Emulator, clock: Any, api_for: Callable[[Emulato
     assert api.state(run_id) == "started"
     clock.now += 0.1
     run = api.detail(run_id)["testRun"]
-    assert (run["state"], run["duration"]) == ("ended", 2000)
+    assert (run["state"], run["duration"]) == ("ended", 2.0)
 
 
 def test_a_long_time_moves_runs_through_all_states(
@@ -254,7 +254,7 @@ def test_a_long_time_moves_runs_through_all_states(
     run_id = api.trigger()
     clock.now += 3600
     run = api.detail(run_id)["testRun"]
-    assert (run["state"], run["duration"]) == ("ended", 2000)
+    assert (run["state"], run["duration"]) == ("ended", 2.0)
 
 
 def test_reading_a_list_moves_the_runs_on_the_page_only(api: Any) -> None:

@@ -74,8 +74,8 @@ def test_the_log_says_why_the_gate_is_red(page: Page, deployment: Deployment) ->
     error = log.get_by_text(
         f"EmpiricalTestsFailedError: Empirical test run {run_id} in staging failed: 2 of 48 failed."
     )
-    expect(error.first).to_contain_text("- tests/checkout.spec.ts > ")
-    expect(error.first).to_contain_text("- tests/login.spec.ts > ")
+    expect(error.first).to_contain_text("- checkout.spec.ts > ")
+    expect(error.first).to_contain_text("- login.spec.ts > ")
     opens_report(log.get_by_role("link", name=f"/acme/test-runs/{run_id}").first, run_id)
     # Fold the traceback, by a click at its left: one in its middle would scroll there.
     error.first.click(position={"x": 20, "y": 8})

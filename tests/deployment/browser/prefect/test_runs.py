@@ -28,8 +28,8 @@ COUNTS = {
     "tests flaky": "0",
 }
 FAILED = [
-    "tests/checkout.spec.ts > shows the page to a signed-in user",
-    "tests/login.spec.ts > shows the page to a signed-in user",
+    "checkout.spec.ts > shows the page to a signed-in user",
+    "login.spec.ts > shows the page to a signed-in user",
 ]
 
 
