@@ -36,8 +36,8 @@ REJECTED = {
     "10 schedule event, no ref": "build.branch must be a non-empty string",
     "14 no actor, no sha": "build.commit must be a non-empty string",
 }
-"""What we refuse to send. The first and third the service refuses, too; of two values for one variable
-nobody knows which counts; and an empty text is no commit and no branch: it is left out instead."""
+"""What we refuse to send. The first and third the service refuses, too; of two values for one
+variable nobody knows which counts; and an empty text is no commit and no branch."""
 
 
 def send(http: httpx.Client, case: dict[str, Any]) -> httpx.Response:
