@@ -20,7 +20,7 @@ from empirical_provider.hiding import hide
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
-__all__ = ["EmpiricalCredentials", "known_fields_only"]
+__all__ = ["EmpiricalCredentials", "known_fields_only", "load_saved"]
 
 B = TypeVar("B", bound=Block)
 
@@ -41,7 +41,7 @@ def known_fields_only(block: type[Block], values: Any) -> Any:
     return values
 
 
-def _load(kind: type[B], name: str) -> B:
+def load_saved(kind: type[B], name: str) -> B:
     """Load a block, whether or not an event loop runs in this thread."""
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(copy_context().run, asyncio.run, kind.aload(name)).result()
@@ -199,7 +199,7 @@ class EmpiricalCredentials(CredentialsBlock):
                 f"so its API key would be stored there. Save it with `block.save('NAME')`, and use "
                 f"what `{kind}.load('NAME')` returns."
             )
-        return _load, (type(self), name)
+        return load_saved, (type(self), name)
 
     def reloaded(self) -> Self | None:
         """Load the block again; return it if it has changed, otherwise None.
@@ -208,7 +208,7 @@ class EmpiricalCredentials(CredentialsBlock):
         """
         name = self.saved_name
         try:
-            return None if name is None else self._unless_same(_load(type(self), name))
+            return None if name is None else self._unless_same(load_saved(type(self), name))
         except Exception:  # noqa: BLE001  # of whatever kind: nothing says that it has changed
             return None
 

@@ -21,7 +21,7 @@ from empirical_provider.addresses import DEFAULT_BASE_URL
 from empirical_provider.end_events import EndFilter
 from empirical_provider.ended_runs import Cursor, alook_for_ended_runs
 from empirical_provider.exceptions import EmpiricalError, InvalidRequestError
-from empirical_provider.prefect.credentials import EmpiricalCredentials
+from empirical_provider.prefect.arguments import acredentials_of
 
 if TYPE_CHECKING:
     from empirical_provider.verdict import Verdict
@@ -81,7 +81,7 @@ async def emit_test_run_events(
         EmpiricalError: The service could not be asked. Nothing is lost: see above.
     """
     wanted = EndFilter(environment=environment, branch=branch, outcome=outcome, policy=policy)
-    block: EmpiricalCredentials = await EmpiricalCredentials.aload(credentials)
+    block = await acredentials_of(credentials)
     name = cursor or _variable(credentials, wanted)
     known, parts = await _saved(name)
     async with block.get_async_client() as client:

@@ -9,7 +9,6 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
-from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.job import AfterRed
 from empirical_provider.prefect.running import run_tests
 
@@ -87,7 +86,5 @@ def run_empirical_tests(
         GateClosedError: The gate stays closed; the flow run fails with a message about the run.
         EmpiricalError: Whatever else `run_tests` raises.
     """
-    arguments = locals()
-    loaded = EmpiricalCredentials.load(credentials)
-    verdict = run_tests(**{**arguments, "credentials": loaded})
+    verdict = run_tests(**locals())
     return Completed(message=verdict["summary"], data=verdict)

@@ -7,7 +7,7 @@ Neither is ever cached, as a verdict is that of this very wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from empirical_provider.exceptions import REJECTIONS, WaitTimedOutError
-from empirical_provider.prefect.arguments import run_id_of, waiting_of
+from empirical_provider.prefect.arguments import (
+    acredentials_of,
+    attached_to,
+    credentials_of,
+    run_id_of,
+    waiting_of,
+)
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.reporting import (
@@ -36,10 +42,14 @@ from empirical_provider.prefect.showing import (
 from empirical_provider.prefect.tasks import may_pass
 
 if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
     from empirical_provider.destinations import Destination
     from empirical_provider.prefect.tasks import Policy
     from empirical_provider.verdict import Verdict
     from empirical_provider.wait_options import WaitOptions
+
+    TestRunId = int | str | Mapping[str, Any] | PrefectFuture[dict[str, Any]]
 
 __all__ = ["await_for_test_run", "await_verdict", "wait_for_test_run", "wait_for_verdict"]
 
@@ -54,8 +64,8 @@ _WAITS: dict[str, Any] = {
 @task(**_WAITS)
 def wait_for_test_run(
     *,
-    credentials: EmpiricalCredentials,
-    test_run_id: int | str,
+    credentials: EmpiricalCredentials | str,
+    test_run_id: TestRunId,
     policy: Policy | None = None,
     poll_interval: float = 10.0,
     timeout: float = 7200.0,
@@ -87,8 +97,9 @@ def wait_for_test_run(
     ``cancel_on_cancellation=False``.
 
     Args:
-        credentials: The block with the API key.
-        test_run_id: Database id of the run: 456, or "456".
+        credentials: The block with the API key, or its name if it is saved.
+        test_run_id: Database id of the run: 456, or "456"; or the run as `trigger_test_run` returns
+            it, also as the future of its ``submit``.
         policy: What to do about each outcome: a `GatePolicy` or a mapping of its fields; by
             default everything but passed fails.
         poll_interval: Seconds between two looks, varied by up to a tenth; default 10.
@@ -114,7 +125,9 @@ def wait_for_test_run(
         AuthenticationError: The key is not accepted (any more).
         NotFoundError: There is no such run, also after a minute.
     """
+    credentials = credentials_of(credentials)
     options, run_id = waiting_of(locals()), run_id_of(test_run_id)
+    credentials.logger.info("%s", attached_to(test_run_id))
     check_report_path(report_path)
     with guarded(credentials, run_id, cancel=cancel_on_cancellation):
         label = partial(label_flow_run, credentials, run_id, cancel=cancel_on_cancellation)
@@ -124,8 +137,8 @@ def wait_for_test_run(
 @task(**_WAITS)
 async def await_for_test_run(
     *,
-    credentials: EmpiricalCredentials,
-    test_run_id: int | str,
+    credentials: EmpiricalCredentials | str,
+    test_run_id: TestRunId,
     policy: Policy | None = None,
     poll_interval: float = 10.0,
     timeout: float = 7200.0,  # noqa: ASYNC109  # the twin's name
@@ -135,7 +148,9 @@ async def await_for_test_run(
     report_path: Destination | None = None,
 ) -> dict[str, Any]:
     """Do what `wait_for_test_run` does, for use with ``await`` in an async flow."""
+    credentials = await acredentials_of(credentials)
     options, run_id = waiting_of(locals()), run_id_of(test_run_id)
+    credentials.logger.info("%s", attached_to(test_run_id))
     await acheck_report_path(report_path)
     async with aguarded(credentials, run_id, cancel=cancel_on_cancellation):
         label = partial(alabel_flow_run, credentials, run_id, cancel=cancel_on_cancellation)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from empirical_provider.prefect.arguments import acredentials_of, credentials_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.tasks import may_pass
 
@@ -27,7 +28,7 @@ _OPTIONS: dict[str, Any] = {
 @task(**_OPTIONS)
 def preflight(
     *,
-    credentials: EmpiricalCredentials,
+    credentials: EmpiricalCredentials | str,
     environment: str,
     build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
@@ -40,7 +41,7 @@ def preflight(
     exist, where the service lists test cases.
 
     Args:
-        credentials: The block with the API key.
+        credentials: The block with the API key, or its name if it is saved.
         environment: Slug of the environment that will be tested.
         build: The application build that will be tested: url, branch, commit, commit_url, version.
         branch: Branch of the test repository; default: none is named. With one, or with
@@ -60,6 +61,7 @@ def preflight(
     """
     from empirical_provider import preflighting  # light until used
 
+    credentials = credentials_of(credentials)
     request = _request(environment, build, branch, tags, test_case_ids)
     with credentials.get_client() as client:
         report = preflighting.preflight(client, request)
@@ -70,7 +72,7 @@ def preflight(
 @task(**_OPTIONS)
 async def apreflight(
     *,
-    credentials: EmpiricalCredentials,
+    credentials: EmpiricalCredentials | str,
     environment: str,
     build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
@@ -80,6 +82,7 @@ async def apreflight(
     """Do what `preflight` does, for use with ``await`` in an async flow."""
     from empirical_provider import preflighting  # light until used
 
+    credentials = await acredentials_of(credentials)
     request = _request(environment, build, branch, tags, test_case_ids)
     async with credentials.get_async_client() as client:
         report = await preflighting.apreflight(client, request)

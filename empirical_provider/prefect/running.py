@@ -21,7 +21,12 @@ from empirical_provider.exceptions import (
     WaitTimedOutError,
 )
 from empirical_provider.hiding import hidden_overrides
-from empirical_provider.prefect.arguments import masking, waiting_of
+from empirical_provider.prefect.arguments import (
+    acredentials_of,
+    credentials_of,
+    masking,
+    waiting_of,
+)
 from empirical_provider.prefect.calls import flow_run_here
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
@@ -50,7 +55,7 @@ _RUNS: dict[str, Any] = {
 @task(**_RUNS)
 def run_tests(
     *,
-    credentials: EmpiricalCredentials,
+    credentials: EmpiricalCredentials | str,
     environment: str,
     build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
@@ -123,6 +128,7 @@ def run_tests(
             ``key`` a retry goes on with the run, and writes it.
         EmpiricalError: Whatever else `trigger_test_run` and `wait_for_test_run` raise.
     """
+    credentials = credentials_of(credentials)
     environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)
@@ -138,7 +144,7 @@ def run_tests(
 @task(**_RUNS)
 async def arun_tests(
     *,
-    credentials: EmpiricalCredentials,
+    credentials: EmpiricalCredentials | str,
     environment: str,
     build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
@@ -163,6 +169,7 @@ async def arun_tests(
     report_path: Destination | None = None,
 ) -> dict[str, Any]:
     """Do what `run_tests` does, for use with ``await`` in an async flow."""
+    credentials = await acredentials_of(credentials)
     environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     arguments = locals()
     options, cancel = waiting_of(arguments), _may_cancel(arguments)

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from empirical_provider.exceptions import EmpiricalError
 from empirical_provider.hiding import hidden_overrides
+from empirical_provider.prefect.arguments import acredentials_of, credentials_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.job import AfterRed
 from empirical_provider.prefect.starting import astart, start
@@ -54,7 +55,7 @@ _OPTIONS: dict[str, Any] = {
 @task(**_OPTIONS)
 def trigger_test_run(
     *,
-    credentials: EmpiricalCredentials,
+    credentials: EmpiricalCredentials | str,
     environment: str,
     build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
@@ -102,7 +103,7 @@ def trigger_test_run(
     does not answer, no run is started.
 
     Args:
-        credentials: The block with the API key.
+        credentials: The block with the API key, or its name if it is saved.
         environment: Slug of the environment to test.
         build: The application build under test: a `Build` or a mapping of its fields.
         branch: Branch of the test repository; not together with ``build``.
@@ -143,6 +144,7 @@ def trigger_test_run(
         TriggerOutcomeUnknownError: The run may have been started, or not.
         EmpiricalError: Any other error of the tree: nothing was started.
     """
+    credentials = credentials_of(credentials)
     environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     return start(locals(), cancel=key is None).as_dict()
 
@@ -150,7 +152,7 @@ def trigger_test_run(
 @task(**_OPTIONS)
 async def atrigger_test_run(
     *,
-    credentials: EmpiricalCredentials,
+    credentials: EmpiricalCredentials | str,
     environment: str,
     build: Build | Mapping[str, str] | None = None,
     branch: str | None = None,
@@ -169,5 +171,6 @@ async def atrigger_test_run(
     policy: Policy | None = None,
 ) -> dict[str, Any]:
     """Do what `trigger_test_run` does, for use with ``await`` in an async flow."""
+    credentials = await acredentials_of(credentials)
     environment_variables_overrides = hidden_overrides(environment_variables_overrides)
     return (await astart(locals(), cancel=key is None)).as_dict()

@@ -21,6 +21,7 @@ from tests.core.test_twins import plain
 
 SYNC_NAMES = {
     "acheck_report_path": "check_report_path",
+    "acredentials_of": "credentials_of",
     "aguarded": "guarded",
     "alabel_flow_run": "label_flow_run",
     "apreflight": "preflight",

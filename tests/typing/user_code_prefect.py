@@ -31,6 +31,7 @@ CREDENTIALS = EmpiricalCredentials(api_key=SecretStr("k"), project_id=7, timeout
 @flow(on_cancellation=[cancel_test_runs_on_cancellation])
 def release(url: str) -> str:
     assert_type(preflight(credentials=CREDENTIALS, environment="staging"), dict[str, Any])
+    preflight(credentials="prod", environment="staging", build=Build(branch="main"))
     overrides: dict[str, str | SecretStr] = {"TOKEN": SecretStr("t"), "MODE": "fast"}
     run = trigger_test_run(
         credentials=CREDENTIALS,
@@ -46,6 +47,11 @@ def release(url: str) -> str:
         credentials=CREDENTIALS, test_run_id=int(run["id"]), policy={"superseded": "skip"}
     )
     assert_type(verdict, dict[str, Any])
+    wait_for_test_run(credentials="prod", test_run_id=run)
+    wait_for_test_run(
+        credentials="prod",
+        test_run_id=trigger_test_run.submit(credentials="prod", environment="staging"),
+    )
     both = run_tests.with_options(retries=2)(
         credentials=CREDENTIALS,
         environment="staging",
@@ -59,6 +65,7 @@ def release(url: str) -> str:
 @flow
 async def arelease(url: str) -> str:
     await apreflight(credentials=CREDENTIALS, environment="staging", tags=["@smoke"])
+    await apreflight(credentials="prod", environment="staging", build={"branch": "main"})
     run = await atrigger_test_run(credentials=CREDENTIALS, environment="staging")
     assert_type(run, dict[str, Any])
     await await_for_test_run(
