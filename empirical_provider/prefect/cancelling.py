@@ -17,12 +17,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_client
+from prefect.blocks.core import Block
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 from prefect.logging.loggers import flow_run_logger
 
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError
-from empirical_provider.prefect.arguments import run_id_of
+from empirical_provider.prefect.arguments import acredentials_of, run_id_of
 from empirical_provider.prefect.calls import flow_runs_here
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 from empirical_provider.prefect.showing import RUN
@@ -245,8 +246,9 @@ async def cancel_test_runs_on_cancellation(
             )
             continue
         try:
-            credentials = await EmpiricalCredentials.aload(str(block))
-            await _acancel_unfinished(credentials, run_id_of(run_id), log)
+            kind = Block if "/" in str(block) else EmpiricalCredentials
+            credentials = await kind.aload(str(block))
+            await _acancel_unfinished(await acredentials_of(credentials), run_id_of(run_id), log)
         except Exception as error:  # noqa: BLE001  # the other runs must be cancelled too
             log.warning("Empirical test run %s could not be cancelled: %s", run_id, error)
 

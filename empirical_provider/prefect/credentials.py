@@ -10,35 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, HttpUrl, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, HttpUrl, PrivateAttr, SecretStr, model_validator
 
 from empirical_provider import checks
 from empirical_provider.addresses import DEFAULT_BASE_URL
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.hiding import hide
+from empirical_provider.prefect.blocks import EmpiricalBlock
 
 if TYPE_CHECKING:
     from empirical_provider.client import AsyncEmpiricalClient, EmpiricalClient
 
-__all__ = ["EmpiricalCredentials", "known_fields_only", "load_saved"]
+__all__ = ["EmpiricalCredentials", "load_saved"]
 
 B = TypeVar("B", bound=Block)
-
-_ADDED_BY_PREFECT = (
-    "block_type_slug",
-    "_block_document_id",
-    "_block_document_name",
-    "_is_anonymous",
-)
-"""What Prefect writes next to the fields of a block, and hands back when it reads one."""
-
-
-def known_fields_only(block: type[Block], values: Any) -> Any:
-    """Refuse what is no field of a block; Prefect would silently accept it."""
-    if isinstance(values, dict):
-        given = [name for name in values if name not in _ADDED_BY_PREFECT]
-        checks.known_keys(block.__name__, given, list(block.model_fields))
-    return values
 
 
 def load_saved(kind: type[B], name: str) -> B:
@@ -47,7 +32,7 @@ def load_saved(kind: type[B], name: str) -> B:
         return executor.submit(copy_context().run, asyncio.run, kind.aload(name)).result()
 
 
-class EmpiricalCredentials(CredentialsBlock):
+class EmpiricalCredentials(EmpiricalBlock, CredentialsBlock):
     """An API key of Empirical and where to use it.
 
     Values are checked when the block is made or loaded. A field that does not exist is refused,
@@ -80,8 +65,6 @@ class EmpiricalCredentials(CredentialsBlock):
         run = trigger_test_run(credentials=credentials, environment="staging")
         ```
     """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name: ClassVar[str | None] = "Empirical Credentials"
     _block_type_slug: ClassVar[str | None] = "empirical-credentials"
@@ -130,18 +113,13 @@ class EmpiricalCredentials(CredentialsBlock):
     )
 
     _secrets: tuple[str, ...] = PrivateAttr(default=())
-    _as_saved: dict[str, Any] | None = PrivateAttr(None)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_fields(cls, values: Any) -> Any:
-        return known_fields_only(cls, values)
 
     @model_validator(mode="after")
     def _refuse_bad_values(self) -> Self:
         from empirical_provider.settings import Settings
 
-        Settings.checked(**self._client_options(), retry_for=0)
+        with self._located():
+            Settings.checked(**self._client_options(), retry_for=0)
         return self
 
     def _client_options(self) -> dict[str, Any]:
@@ -170,17 +148,11 @@ class EmpiricalCredentials(CredentialsBlock):
         return {**self._client_options(), **changes}
 
     @property
-    def saved_name(self) -> str | None:
-        """The name by which the block can be loaded again; None if it is not saved as it is."""
-        if self._is_anonymous or self._as_saved != self.__dict__:
-            return None
-        return self._block_document_name
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Note the values under which Prefect has saved or loaded the block."""
-        super().__setattr__(name, value)
-        if name == "_block_document_name":
-            self._as_saved = dict(self.__dict__)
+    def saved_reference(self) -> str | None:
+        """The same as `Block.aload` takes it if it is a block of a subclass: with its slug."""
+        if type(self) is EmpiricalCredentials or self.saved_name is None:
+            return self.saved_name
+        return f"{self.get_block_type_slug()}/{self.saved_name}"
 
     def __reduce__(self) -> tuple[Callable[..., Block], tuple[Any, ...]]:
         """Pickle the block as its name, by which the other side loads it again.

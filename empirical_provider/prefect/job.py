@@ -10,11 +10,12 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from prefect.blocks.abstract import JobBlock
-from pydantic import ConfigDict, Field, HttpUrl, model_validator
+from pydantic import Field, HttpUrl, model_validator
 
 from empirical_provider import checks
 from empirical_provider.hiding import hidden_overrides
-from empirical_provider.prefect.credentials import EmpiricalCredentials, known_fields_only
+from empirical_provider.prefect.blocks import EmpiricalBlock
+from empirical_provider.prefect.credentials import EmpiricalCredentials
 
 if TYPE_CHECKING:
     from empirical_provider.prefect.job_run import EmpiricalTestJobRun
@@ -27,7 +28,7 @@ _OF_THE_JOB = {"credentials", "policy"}
 """What only the block says; all else that the task takes can be given for one run."""
 
 
-class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] registers a block
+class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # JobBlock[...] registers a block
     """What to run on Empirical, and when a release may go on.
 
     Values are checked when the block is made or loaded; a field that does not exist is refused.
@@ -61,8 +62,6 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         verdict = run.fetch_result()
         ```
     """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name: ClassVar[str | None] = "Empirical Test Job"
     _block_type_slug: ClassVar[str | None] = "empirical-test-job"
@@ -101,19 +100,15 @@ class EmpiricalTestJob(JobBlock):  # type: ignore[type-arg]  # JobBlock[...] reg
         ),
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_fields(cls, values: Any) -> Any:
-        return known_fields_only(cls, values)
-
     @model_validator(mode="after")
     def _refuse_bad_values(self) -> Self:
         from empirical_provider.wait_options import WaitOptions
 
-        checks.line("environment", self.environment)
-        if self.tags:  # a form gives an empty list for none
-            checks.list_of_lines("tags", self.tags)
-        WaitOptions(**self._waiting())
+        with self._located():
+            checks.line("environment", self.environment)
+            if self.tags:  # a form gives an empty list for none
+                checks.list_of_lines("tags", self.tags)
+            WaitOptions(**self._waiting())
         return self
 
     def _waiting(self, build: Any = None) -> dict[str, Any]:

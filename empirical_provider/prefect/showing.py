@@ -50,8 +50,9 @@ _LAST_RUN = "empirical.test_run_id"
 RUN = "empirical.test_run."
 """Start of a label of a flow run, one for each of its test runs, that ends with the run's id.
 
-Its value is the name of the saved block with which the hook can cancel the run. Where it is empty
-the hook leaves the run alone. A key is never in a label.
+Its value is the name of the saved block with which the hook can cancel the run; that of a subclass
+follows its slug and a slash. Where it is empty the hook leaves the run alone. A key is never in a
+label.
 """
 
 _labelling = threading.Lock()
@@ -268,7 +269,7 @@ def _flow_run_id() -> UUID | None:
 def _labels(
     credentials: EmpiricalCredentials, run_id: int, more: dict[str, Any] | None, cancel: bool
 ) -> dict[str, Any]:
-    block = credentials.saved_name if cancel else None
+    block = credentials.saved_reference if cancel else None
     return {**(more or {}), f"{RUN}{run_id}": block or ""}
 
 

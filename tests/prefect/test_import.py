@@ -33,6 +33,7 @@ def test_the_import_is_light() -> None:
         "empirical_provider.exceptions",
         "empirical_provider.hiding",
         "empirical_provider.prefect",
+        "empirical_provider.prefect.blocks",
         "empirical_provider.prefect.credentials",
         "empirical_provider.prefect.job",
     }
