@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from empirical_provider.settings import Timeouts
     from empirical_provider.trigger import atrigger_test_run, trigger_test_run
     from empirical_provider.trigger_once import TriggerOnce
-    from empirical_provider.verdict import Counts, Verdict
+    from empirical_provider.verdict import Counts, CountsDict, Verdict, VerdictDict
     from empirical_provider.wait import await_for_test_run, wait_for_test_run
     from empirical_provider.webhooks import WebhookEvent, read_webhook
 
@@ -106,7 +106,7 @@ _HOMES = {
     "settings": ("Timeouts",),
     "trigger": ("atrigger_test_run", "trigger_test_run"),
     "trigger_once": ("TriggerOnce",),
-    "verdict": ("Counts", "Verdict"),
+    "verdict": ("Counts", "CountsDict", "Verdict", "VerdictDict"),
     "wait": ("await_for_test_run", "wait_for_test_run"),
     "webhooks": ("WebhookEvent", "read_webhook"),
 }
@@ -120,6 +120,7 @@ __all__ = [
     "Build",
     "Concurrency",
     "Counts",
+    "CountsDict",
     "Decision",
     "EmpiricalClient",
     "EmpiricalError",
@@ -154,6 +155,7 @@ __all__ = [
     "TriggerRejectedError",
     "UnreadableAnswerError",
     "Verdict",
+    "VerdictDict",
     "WaitTimedOutError",
     "WebhookEvent",
     "WebhookRefusedError",

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from empirical_provider.models import TestRun
+    from empirical_provider.verdict import VerdictDict
 
 __all__ = [
     "AlreadyFinishedError",
@@ -252,9 +253,7 @@ class ReportNotWrittenError(EmpiricalError):
 
     may_pass = True  # who tries again writes it again, for the same run
 
-    def __init__(
-        self, message: str, *, verdict: dict[str, Any] | None = None, **about: Any
-    ) -> None:
+    def __init__(self, message: str, *, verdict: VerdictDict | None = None, **about: Any) -> None:
         super().__init__(message, **about)
         self.verdict = verdict
 
@@ -284,13 +283,11 @@ class GateClosedError(EmpiricalError):
         **about: As for `EmpiricalError`.
     """
 
-    verdict: dict[str, Any]
+    verdict: VerdictDict
 
-    def __init__(
-        self, message: str, *, verdict: dict[str, Any] | None = None, **about: Any
-    ) -> None:
+    def __init__(self, message: str, *, verdict: VerdictDict | None = None, **about: Any) -> None:
         super().__init__(message, **about)
-        self.verdict = verdict or {}
+        self.verdict = verdict or cast("VerdictDict", {})
 
 
 class TestsFailedError(GateClosedError):

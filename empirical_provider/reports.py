@@ -109,7 +109,7 @@ class RunReport:
 
     def _properties(self) -> Iterator[tuple[str, str]]:
         told: Mapping[str, Any] = self.run.as_dict()
-        counts = {} if self.verdict is None else self.verdict.as_dict()["counts"]
+        counts: Mapping[str, Any] = {} if self.verdict is None else self.verdict.as_dict()["counts"]
         outcome = {} if self.verdict is None else {"outcome": self.verdict.outcome}
         for name, value in {**told, **outcome, **counts}.items():
             if value is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from empirical_provider import checks, exceptions
 from empirical_provider.counting import (
@@ -26,7 +26,7 @@ from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.policy import Decision, GatePolicy, Outcome
 from empirical_provider.wait_options import is_same_commit
 
-__all__ = ["Counts", "Verdict", "judge"]
+__all__ = ["Counts", "CountsDict", "Verdict", "VerdictDict", "judge"]
 
 _MOST_NAMES = 20
 _MOST_WORDS = 3
@@ -59,6 +59,41 @@ class Counts:
     def from_dict(cls, data: Mapping[str, Any]) -> Counts:
         """Return the counts that are in stored data; what is missing is not known."""
         return cls(**_known(cls, data))
+
+
+class CountsDict(TypedDict):
+    """The `Counts` as plain data, in a `VerdictDict`."""
+
+    total: int | None
+    passed: int | None
+    failed: int | None
+    failed_after_snoozing: int | None
+    skipped: int | None
+    flaky: int | None
+
+
+class VerdictDict(TypedDict):
+    """A `Verdict` as plain data: what tasks return, and what errors and stored values hold.
+
+    The keys are the fields of `Verdict`.
+    """
+
+    outcome: str
+    decision: str
+    run_id: int
+    url: str | None
+    counts: CountsDict
+    error_code: str | None
+    elapsed_seconds: float | None
+    duration_raw: float | None
+    environment: str | None
+    branch: str | None
+    commit: str | None
+    failed_tests: list[str]
+    failed_tests_total: int
+    summary: str
+    rerun_source_id: int | None
+    expected_commit: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +137,15 @@ class Verdict:
     rerun_source_id: int | None = None
     expected_commit: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> VerdictDict:
         """Return the verdict as JSON-able data."""
-        return {
+        data = {
             **asdict(self),
             "outcome": str(self.outcome),
             "decision": str(self.decision),
             "failed_tests": list(self.failed_tests),
         }
+        return cast("VerdictDict", data)
 
     @property
     def is_closed(self) -> bool:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from empirical_provider.prefect.job_run import EmpiricalTestJobRun
     from empirical_provider.prefect.preflighting import apreflight, preflight
     from empirical_provider.prefect.running import arun_tests, run_tests
-    from empirical_provider.prefect.tasks import atrigger_test_run, trigger_test_run
+    from empirical_provider.prefect.tasks import (
+        atrigger_test_run,
+        is_retryable,
+        trigger_test_run,
+    )
 
 __all__ = [
     "EmpiricalCredentials",
@@ -30,6 +34,7 @@ __all__ = [
     "await_for_test_run",
     "cancel_test_runs_on_cancellation",
     "emit_test_run_events",
+    "is_retryable",
     "preflight",
     "run_empirical_tests",
     "run_tests",
@@ -46,6 +51,7 @@ _HOME_OF = {
     "await_for_test_run": "gate",
     "cancel_test_runs_on_cancellation": "cancelling",
     "emit_test_run_events": "events",
+    "is_retryable": "tasks",
     "run_empirical_tests": "flows",
     "run_tests": "running",
     "trigger_test_run": "tasks",

@@ -5,12 +5,12 @@
 from typing import Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from empirical_provider.prefect.cancelling import cancel_test_runs_on_cancellation
 from empirical_provider.prefect.job import AfterRed
 from empirical_provider.prefect.running import run_tests
+from empirical_provider.verdict import VerdictDict
 
 __all__ = ["run_empirical_tests"]
 
@@ -44,7 +44,7 @@ def run_empirical_tests(
     expect_commit: str | bool = True,
     cancel_on_cancellation: bool | None = None,
     report_path: str | None = None,
-) -> State[dict[str, Any]]:
+) -> VerdictDict:
     """Start a test run on Empirical, wait for it, and fail unless its tests passed.
 
     The final state's message names the run and says what became of it, and its data is the
@@ -80,11 +80,12 @@ def run_empirical_tests(
             of fsspec, JSON if it ends in .json and JUnit XML otherwise; default: nowhere.
 
     Returns:
-        The state Completed, also where the policy says skip: its data says which.
+        The verdict, also where the policy says skip: its decision says which.
 
     Raises:
         GateClosedError: The gate stays closed; the flow run fails with a message about the run.
         EmpiricalError: Whatever else `run_tests` raises.
     """
     verdict = run_tests(**locals())
-    return Completed(message=verdict["summary"], data=verdict)
+    # Prefect hands on a state's data as what the flow returns, and shows its message.
+    return Completed(message=verdict["summary"], data=verdict)  # type: ignore[return-value]

@@ -39,14 +39,14 @@ from empirical_provider.prefect.showing import (
     meanwhile,
     show_verdict,
 )
-from empirical_provider.prefect.tasks import may_pass
+from empirical_provider.prefect.tasks import is_retryable
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
     from empirical_provider.destinations import Destination
     from empirical_provider.prefect.tasks import Policy
-    from empirical_provider.verdict import Verdict
+    from empirical_provider.verdict import Verdict, VerdictDict
     from empirical_provider.wait_options import WaitOptions
 
     TestRunId = int | str | Mapping[str, Any] | PrefectFuture[dict[str, Any]]
@@ -57,7 +57,7 @@ _WAITS: dict[str, Any] = {
     "name": "wait-for-test-run",
     "description": "Wait for a test run on Empirical, and fail unless its tests passed.",
     "cache_policy": NO_CACHE,
-    "retry_condition_fn": may_pass,
+    "retry_condition_fn": is_retryable,
 }
 
 
@@ -73,7 +73,7 @@ def wait_for_test_run(
     expect_commit: str | None = None,
     cancel_on_cancellation: bool = True,
     report_path: Destination | None = None,
-) -> dict[str, Any]:
+) -> VerdictDict:
     """Wait until a test run has finished, and return the verdict; red raises.
 
     Looks that fail are logged when the trouble changes and survived until the deadline. While it
@@ -146,7 +146,7 @@ async def await_for_test_run(
     expect_commit: str | None = None,
     cancel_on_cancellation: bool = True,
     report_path: Destination | None = None,
-) -> dict[str, Any]:
+) -> VerdictDict:
     """Do what `wait_for_test_run` does, for use with ``await`` in an async flow."""
     credentials = await acredentials_of(credentials)
     options, run_id = waiting_of(locals()), run_id_of(test_run_id)
@@ -163,7 +163,7 @@ def wait_for_verdict(
     options: WaitOptions,
     report_path: Destination | None,
     show: Callable[[], object],
-) -> dict[str, Any]:
+) -> VerdictDict:
     """Wait for a run, show and report what becomes of it, and return a verdict that is not red.
 
     Args:
@@ -207,7 +207,7 @@ async def await_verdict(
     options: WaitOptions,
     report_path: Destination | None,
     show: Callable[[], Coroutine[Any, Any, object]],
-) -> dict[str, Any]:
+) -> VerdictDict:
     """Do what `wait_for_verdict` does; waits in one event loop share their looks at the service."""
     from empirical_provider import wait  # light until used
     from empirical_provider.polling import shared_client
@@ -240,7 +240,7 @@ async def await_verdict(
     return _opened(verdict)
 
 
-def _opened(verdict: Verdict) -> dict[str, Any]:
+def _opened(verdict: Verdict) -> VerdictDict:
     """Return the verdict as data, unless it closes the gate.
 
     After a time-out a task that only waits may wait on; one that starts the run decides by itself.

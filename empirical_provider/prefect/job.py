@@ -6,7 +6,7 @@ like any other.
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from prefect.blocks.abstract import JobBlock
@@ -18,14 +18,13 @@ from empirical_provider.prefect.blocks import EmpiricalBlock
 from empirical_provider.prefect.credentials import EmpiricalCredentials
 
 if TYPE_CHECKING:
+    from empirical_provider.models import Build, Concurrency
     from empirical_provider.prefect.job_run import EmpiricalTestJobRun
+    from empirical_provider.prefect.tasks import Overrides
 
 __all__ = ["AfterRed", "EmpiricalTestJob"]
 
 AfterRed = Literal["fail", "rerun_failed", "rerun_all"]
-
-_OF_THE_JOB = {"credentials", "policy"}
-"""What only the block says; all else that the task takes can be given for one run."""
 
 
 class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # JobBlock[...] registers a block
@@ -122,11 +121,7 @@ class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # J
         }
 
     def _request(self, changes: dict[str, Any]) -> dict[str, Any]:
-        from empirical_provider.prefect.tasks import trigger_test_run
-
         self._waiting(changes.get("build"))  # checked before anything is started
-        parameters = inspect.signature(trigger_test_run).parameters
-        checks.known_keys("trigger", changes, [n for n in parameters if n not in _OF_THE_JOB])
         saved = {
             "environment": self.environment,
             "tags": self.tags or None,
@@ -153,15 +148,49 @@ class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # J
         handle._credentials = masking(self._request(changes))  # noqa: SLF001  # our own
         return handle
 
-    def trigger(self, **changes: Any) -> EmpiricalTestJobRun:  # type: ignore[override]
+    def trigger(  # type: ignore[override]
+        self,
+        *,
+        environment: str | None = None,
+        build: Build | Mapping[str, str] | None = None,
+        branch: str | None = None,
+        metadata: Mapping[str, str | int | float] | None = None,
+        environment_variables_overrides: Overrides | None = None,
+        tags: Iterable[str] | None = None,
+        test_case_ids: Iterable[str] | None = None,
+        total_shards: int | None = None,
+        send_notifications: bool | None = None,
+        github_actor: str | None = None,
+        concurrency: Concurrency | Mapping[str, str] | None = None,
+        add_context_metadata: bool = True,
+        key: str | None = None,
+        key_in_environment: bool | None = None,
+        on_retry_after_red: AfterRed | None = None,
+    ) -> EmpiricalTestJobRun:
         """Start a test run, by the task `trigger_test_run`; it does not wait for it.
 
-        Where the build names a commit, waiting for the run expects that it has tested that one.
+        The arguments say what is special about this run, as for the task; what is not given is as
+        in the block. Where the build names a commit, waiting for the run expects that it has tested
+        that one.
 
         Args:
-            **changes: What else to say about this run: any field of the request, such as
-                ``build`` or ``metadata``, and the ``key``, ``key_in_environment`` and
-                ``on_retry_after_red`` of the task. It wins over what the block says.
+            environment: Slug of the environment to test; default: that of the block.
+            build: The application build under test.
+            branch: Branch of the test repository; not together with ``build``.
+            metadata: Shown with the run.
+            environment_variables_overrides: Environment variables for the tests.
+            tags: Only tests that match these tags run; default: those of the block.
+            test_case_ids: Only these tests run.
+            total_shards: Number of shards, at least 1.
+            send_notifications: Whether Empirical sends its notifications.
+            github_actor: GitHub login that is shown as the user who started the run.
+            concurrency: A `Concurrency` or a mapping of its fields.
+            add_context_metadata: Whether to add where the run comes from to the metadata.
+            key: What the run is for, such as a release id.
+            key_in_environment: Whether the key travels in the environment of the tests, too;
+                default: as in the block.
+            on_retry_after_red: What a retry of the flow makes of failed tests; default: as in the
+                block.
 
         Returns:
             A handle on the run.
@@ -171,14 +200,34 @@ class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # J
         """
         from empirical_provider.prefect.tasks import trigger_test_run
 
-        changes = _hidden(changes)
+        environment_variables_overrides = hidden_overrides(environment_variables_overrides)
+        changes = _given(locals())
         return self._started(trigger_test_run(**self._request(changes)), changes)
 
-    async def atrigger(self, **changes: Any) -> EmpiricalTestJobRun:
+    async def atrigger(
+        self,
+        *,
+        environment: str | None = None,
+        build: Build | Mapping[str, str] | None = None,
+        branch: str | None = None,
+        metadata: Mapping[str, str | int | float] | None = None,
+        environment_variables_overrides: Overrides | None = None,
+        tags: Iterable[str] | None = None,
+        test_case_ids: Iterable[str] | None = None,
+        total_shards: int | None = None,
+        send_notifications: bool | None = None,
+        github_actor: str | None = None,
+        concurrency: Concurrency | Mapping[str, str] | None = None,
+        add_context_metadata: bool = True,
+        key: str | None = None,
+        key_in_environment: bool | None = None,
+        on_retry_after_red: AfterRed | None = None,
+    ) -> EmpiricalTestJobRun:
         """Do what `trigger` does, for use with ``await``."""
         from empirical_provider.prefect.tasks import atrigger_test_run
 
-        changes = _hidden(changes)
+        environment_variables_overrides = hidden_overrides(environment_variables_overrides)
+        changes = _given(locals())
         return self._started(await atrigger_test_run(**self._request(changes)), changes)
 
     def attach(self, run_id: int | str) -> EmpiricalTestJobRun:
@@ -206,6 +255,7 @@ class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # J
         return self._handle(run.id, run.url)
 
 
-def _hidden(changes: dict[str, Any]) -> dict[str, Any]:
-    name = "environment_variables_overrides"
-    return {**changes, name: hidden_overrides(changes[name])} if name in changes else changes
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a trigger that say something."""
+    others = {"self", "trigger_test_run", "atrigger_test_run"}
+    return {n: each for n, each in arguments.items() if n not in others and each is not None}

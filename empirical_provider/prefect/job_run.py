@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect.blocks.abstract import JobRun
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from empirical_provider.destinations import Destination
     from empirical_provider.models import TestRun
     from empirical_provider.prefect.credentials import EmpiricalCredentials
+    from empirical_provider.verdict import VerdictDict
 
 __all__ = ["EmpiricalTestJobRun"]
 
@@ -53,7 +54,7 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         self._url = url
         self._waiting = waiting
         self._shared = shared
-        self._verdict: dict[str, Any] | None = None
+        self._verdict: VerdictDict | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(run_id={self._run_id}, url={self._url!r})"
@@ -117,7 +118,7 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
                 **self._arguments(cancel_on_cancellation, report_path)
             )
 
-    def fetch_result(self) -> dict[str, Any]:  # type: ignore[override]
+    def fetch_result(self) -> VerdictDict:  # type: ignore[override]
         """Return the verdict as plain data, also a red one: this does not close the gate.
 
         Without a wait before, the run is read once.
@@ -134,7 +135,7 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
                 self._judge(find_commit(client, run, expected, retry_for=None))
         return self._told()
 
-    async def afetch_result(self) -> dict[str, Any]:
+    async def afetch_result(self) -> VerdictDict:
         """Do what `fetch_result` does, for use with ``await``."""
         from empirical_provider.expected_commit import afind_commit  # as above
 
@@ -227,8 +228,8 @@ class EmpiricalTestJobRun(JobRun[dict[str, Any]]):
         policy, expected = GatePolicy.of(self._waiting["policy"]), self._waiting["expect_commit"]
         self._verdict = judge(run, policy, expect_commit=expected).as_dict()
 
-    def _told(self) -> dict[str, Any]:
-        return dict(self._verdict or {})
+    def _told(self) -> VerdictDict:
+        return cast("VerdictDict", dict(self._verdict or {}))
 
     def _unread(self) -> TestRun:
         from empirical_provider.models import TestRun, TestRunState

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from empirical_provider.prefect.arguments import acredentials_of, credentials_of
 from empirical_provider.prefect.credentials import EmpiricalCredentials
-from empirical_provider.prefect.tasks import may_pass
+from empirical_provider.prefect.tasks import is_retryable
 
 if TYPE_CHECKING:
     from empirical_provider.request import Build, TestRunRequest
@@ -21,7 +21,7 @@ _OPTIONS: dict[str, Any] = {
     "name": "preflight",
     "description": "Find what would keep a test run from starting, before the release.",
     "cache_policy": NO_CACHE,  # a key can die, and an environment be disabled, at any time
-    "retry_condition_fn": may_pass,
+    "retry_condition_fn": is_retryable,
 }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from empirical_provider.models import TestRun
     from empirical_provider.verdict import Verdict
 
@@ -24,7 +26,7 @@ _BARE_LINK = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\S)(?=@)", re.IGNORECA
 
 def markdown(verdict: Verdict) -> str:
     """Return the page: the verdict, the run's link, its counts, and its failed tests by name."""
-    told = verdict.as_dict()
+    told: Mapping[str, Any] = verdict.as_dict()
     rows: list[tuple[str, object]] = [("outcome", verdict.outcome), ("gate", verdict.decision)]
     rows += [(name.replace("_", " "), told[name]) for name in _ROWS if told[name] is not None]
     rows += [

@@ -34,13 +34,14 @@ from empirical_provider.prefect.gate import await_verdict, wait_for_verdict
 from empirical_provider.prefect.reporting import acheck_report_path, check_report_path
 from empirical_provider.prefect.showing import ashow_run, show_run
 from empirical_provider.prefect.starting import astart_unshown, start_unshown
-from empirical_provider.prefect.tasks import may_pass
+from empirical_provider.prefect.tasks import is_retryable
 
 if TYPE_CHECKING:
     from empirical_provider.destinations import Destination
     from empirical_provider.models import Build, Concurrency
     from empirical_provider.prefect.job import AfterRed
     from empirical_provider.prefect.tasks import Overrides, Policy
+    from empirical_provider.verdict import VerdictDict
 
 __all__ = ["arun_tests", "run_tests"]
 
@@ -48,7 +49,7 @@ _RUNS: dict[str, Any] = {
     "name": "run-tests",
     "description": "Start a test run on Empirical, wait for it, and fail unless its tests passed.",
     "cache_policy": NO_CACHE,
-    "retry_condition_fn": may_pass,
+    "retry_condition_fn": is_retryable,
 }
 
 
@@ -78,7 +79,7 @@ def run_tests(
     expect_commit: str | bool = True,
     cancel_on_cancellation: bool | None = None,
     report_path: Destination | None = None,
-) -> dict[str, Any]:
+) -> VerdictDict:
     """Start a test run, wait until it has finished, and return the verdict; red raises.
 
     It is `trigger_test_run` and `wait_for_test_run` in one task, and all they say holds.
@@ -167,7 +168,7 @@ async def arun_tests(
     expect_commit: str | bool = True,
     cancel_on_cancellation: bool | None = None,
     report_path: Destination | None = None,
-) -> dict[str, Any]:
+) -> VerdictDict:
     """Do what `run_tests` does, for use with ``await`` in an async flow."""
     credentials = await acredentials_of(credentials)
     environment_variables_overrides = hidden_overrides(environment_variables_overrides)

@@ -307,7 +307,7 @@ def _emit_verdict(log: Logger, verdict: Verdict) -> None:
     if verdict.outcome != "timed_out":  # then the run goes on
         flow_run_id = _flow_run_id() or uuid4()
         once = (flow_run_id, verdict.run_id, verdict.outcome, verdict.decision)
-        _emit(log, verdict.run_id, "finished", verdict.as_dict(), once)
+        _emit(log, verdict.run_id, "finished", dict(verdict.as_dict()), once)
 
 
 def _emit(

@@ -31,13 +31,35 @@ if TYPE_CHECKING:
     )
     Policy = GatePolicy | Mapping[str, Any]
 
-__all__ = ["atrigger_test_run", "may_pass", "trigger_test_run"]
+__all__ = ["atrigger_test_run", "is_retryable", "trigger_test_run"]
 
 
-def may_pass(_task: Any, _task_run: TaskRun, state: State[Any]) -> bool:
-    """Let Prefect retry only what may pass and cannot start a second test run.
+def is_retryable(task: Any, task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    """Say whether a retry of a task helps: the rule of all tasks here, for tasks of yours as well.
 
-    A time-out of the task is none of our errors: it is a decision to stop.
+    A retry helps where the error says so (`EmpiricalError.may_pass`) and cannot start a second test
+    run. Failed tests are not retried, and neither is a timeout of the task, which is a decision to
+    stop. Errors of other packages are not retried.
+
+    Example:
+        Retry a task that calls one of ours:
+
+        ```python
+        from prefect import task
+
+        from empirical_provider.prefect import is_retryable, run_tests
+
+
+        @task(retries=2, retry_condition_fn=is_retryable)
+        def gate(version: str) -> str:
+            build = {"version": version}
+            return run_tests(credentials="prod", environment="staging", build=build)["summary"]
+        ```
+
+    Args:
+        task: The task, as Prefect gives it.
+        task_run: Its run.
+        state: The state in which an attempt has ended.
     """
     return isinstance(state.data, EmpiricalError) and state.data.may_pass
 
@@ -48,7 +70,7 @@ _OPTIONS: dict[str, Any] = {
     # What an earlier attempt has started is known to `durable`, and looked at again: a cached
     # result would hand on a run that has been cancelled since.
     "cache_policy": NO_CACHE,
-    "retry_condition_fn": may_pass,
+    "retry_condition_fn": is_retryable,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from empirical_provider import (
+    CountsDict,
     Decision,
     GatePolicy,
     InvalidRequestError,
@@ -19,6 +20,7 @@ from empirical_provider import (
     TestRunState,
     TestsFailedError,
     Verdict,
+    VerdictDict,
     WaitTimedOutError,
 )
 from empirical_provider.verdict import judge
@@ -265,3 +267,11 @@ def test_the_error_says_it_all_and_survives_pickling() -> None:
     assert (error.run_id, error.verdict) == (456, verdict.as_dict())
     late = judge(run("queued"), GatePolicy(), timed_out="the time-out is 5 s.")
     assert type(late.error()) is WaitTimedOutError
+
+
+def test_the_plain_data_has_the_keys_of_its_type() -> None:
+    """The `VerdictDict` of type checkers is what `as_dict` returns, at both levels."""
+    told = judge(run(), GatePolicy()).as_dict()
+
+    assert list(told) == list(VerdictDict.__annotations__)
+    assert list(told["counts"]) == list(CountsDict.__annotations__)

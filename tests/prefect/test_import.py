@@ -72,6 +72,7 @@ def test_the_public_names_are_pinned() -> None:
         "await_for_test_run",
         "cancel_test_runs_on_cancellation",
         "emit_test_run_events",
+        "is_retryable",
         "preflight",
         "run_empirical_tests",
         "run_tests",

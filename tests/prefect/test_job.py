@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +15,16 @@ from pydantic import ValidationError
 
 from empirical_provider import (
     EmpiricalError,
-    InvalidRequestError,
     NotFoundError,
     TestsFailedError,
 )
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob, EmpiricalTestJobRun
+from empirical_provider.prefect import (
+    EmpiricalCredentials,
+    EmpiricalTestJob,
+    EmpiricalTestJobRun,
+    trigger_test_run,
+)
 
 
 class TestBlockStandard(BlockStandardTestSuite):
@@ -210,11 +215,25 @@ def test_attach(job: EmpiricalTestJob, call: Callable[..., Any], empirical: Emul
 def test_a_misspelt_change_starts_nothing(
     job: EmpiricalTestJob, call: Callable[..., Any], empirical: Emulator
 ) -> None:
-    """What is no field of the request is refused with the nearest one that is."""
-    with pytest.raises(InvalidRequestError, match=r"Did you mean 'branch'\?"):
+    """What is no field of the request is no argument."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'brnach'"):
         call(job, "trigger", brnach="main")
 
     assert empirical.requests == []
+
+
+def test_a_trigger_shows_its_arguments() -> None:
+    """Its signature has what the task takes, but for what only the block says."""
+    parameters = inspect.signature(EmpiricalTestJob.trigger).parameters
+    task = inspect.signature(trigger_test_run.fn).parameters
+
+    assert {*task} - {*parameters} == {"credentials", "policy"}
+    assert [name for name in task if name in parameters] == [*parameters][1:]
+    twin = inspect.signature(EmpiricalTestJob.atrigger).parameters
+    assert parameters == twin
+    assert {each.kind for name, each in parameters.items() if name != "self"} == {
+        inspect.Parameter.KEYWORD_ONLY
+    }
 
 
 def test_a_pickled_run_leaves_its_credentials_behind(

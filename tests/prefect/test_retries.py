@@ -7,15 +7,22 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from prefect import flow
+from prefect import flow, task
 
 from empirical_provider import (
     InvalidRequestError,
     RateLimitedError,
+    TestsFailedError,
     TriggerOutcomeUnknownError,
 )
 from empirical_provider.emulator import Emulator
-from empirical_provider.prefect import EmpiricalCredentials, atrigger_test_run, trigger_test_run
+from empirical_provider.prefect import (
+    EmpiricalCredentials,
+    atrigger_test_run,
+    is_retryable,
+    run_tests,
+    trigger_test_run,
+)
 
 if TYPE_CHECKING:
     from conftest import Twin
@@ -121,6 +128,37 @@ def test_what_may_pass_is_retried(twin: Twin, call: dict[str, Any], empirical: E
     run = twin.with_options(retries=1)(**call)
 
     assert [run["id"]] == _ids(empirical)
+
+
+@pytest.mark.seconds
+def test_a_task_of_the_users_can_have_the_same_rule(
+    credentials: EmpiricalCredentials, call: dict[str, Any], empirical: Emulator
+) -> None:
+    """A task around ours, with the exported condition, is retried after errors that may pass."""
+    attempts: list[str] = []
+
+    @task(retries=2, retry_condition_fn=is_retryable)
+    def look() -> int:
+        attempts.append("look")
+        with credentials.get_client(retry_for=0) as client:
+            return len(client.list_environments())
+
+    @task(retries=2, retry_condition_fn=is_retryable)
+    def gate() -> None:
+        attempts.append("gate")
+        run_tests(**call, poll_interval=0.01)
+
+    @flow
+    def release() -> None:
+        look()
+        gate()
+
+    empirical.fault("list_environments", "status", status=503, times=1)
+    empirical.script("staging", "failed")
+    with pytest.raises(TestsFailedError):
+        release()
+
+    assert attempts == ["look", "look", "gate"]
 
 
 @pytest.mark.seconds

@@ -13,6 +13,7 @@ from empirical_provider import (
     Build,
     Concurrency,
     Counts,
+    CountsDict,
     Decision,
     EmpiricalClient,
     EmpiricalError,
@@ -47,6 +48,7 @@ from empirical_provider import (
     TriggerRejectedError,
     UnreadableAnswerError,
     Verdict,
+    VerdictDict,
     WaitTimedOutError,
     WebhookEvent,
     WebhookRefusedError,
@@ -129,6 +131,8 @@ def judged(verdict: Verdict) -> bool:
     assert_type(verdict.outcome, Outcome)
     assert_type(verdict.decision, Decision)
     assert_type(verdict.counts, Counts)
+    assert_type(verdict.as_dict(), VerdictDict)
+    assert_type(verdict.as_dict()["counts"], CountsDict)
     assert_type(verdict.error(), GateClosedError)
     assert_type(Verdict.from_dict(verdict.as_dict()), Verdict)
     return verdict.decision is Decision.PASS and not verdict.is_closed

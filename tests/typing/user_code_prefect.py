@@ -4,10 +4,17 @@
 
 from typing import Any, assert_type
 
-from prefect import flow
+from prefect import flow, task
 from pydantic import SecretStr
 
-from empirical_provider import AsyncEmpiricalClient, Build, EmpiricalClient, GatePolicy
+from empirical_provider import (
+    AsyncEmpiricalClient,
+    Build,
+    EmpiricalClient,
+    GatePolicy,
+    TestsFailedError,
+    VerdictDict,
+)
 from empirical_provider.prefect import (
     EmpiricalCredentials,
     EmpiricalTestJob,
@@ -18,6 +25,7 @@ from empirical_provider.prefect import (
     await_for_test_run,
     cancel_test_runs_on_cancellation,
     emit_test_run_events,
+    is_retryable,
     preflight,
     run_empirical_tests,
     run_tests,
@@ -46,7 +54,7 @@ def release(url: str) -> str:
     verdict = wait_for_test_run(
         credentials=CREDENTIALS, test_run_id=int(run["id"]), policy={"superseded": "skip"}
     )
-    assert_type(verdict, dict[str, Any])
+    assert_type(verdict, VerdictDict)
     wait_for_test_run(credentials="prod", test_run_id=run)
     wait_for_test_run(
         credentials="prod",
@@ -74,12 +82,12 @@ async def arelease(url: str) -> str:
     verdict = await arun_tests(
         credentials=CREDENTIALS, environment="staging", build={"url": url}, expect_commit=False
     )
-    assert_type(verdict, dict[str, Any])
+    assert_type(verdict, VerdictDict)
     return str(verdict["decision"])
 
 
 @flow
-def by_the_job() -> dict[str, Any]:
+def by_the_job() -> VerdictDict:
     job = EmpiricalTestJob(credentials=CREDENTIALS, environment="staging", tags=["@smoke"])
     run = job.trigger(build={"commit": "4f0c2d1"})
     assert_type(run, EmpiricalTestJobRun)
@@ -91,7 +99,7 @@ def by_the_job() -> dict[str, Any]:
 
 
 @flow
-async def aby_the_job() -> dict[str, Any]:
+async def aby_the_job() -> VerdictDict:
     job = EmpiricalTestJob(credentials=CREDENTIALS, environment="staging")
     run = await job.atrigger(key="release 7")
     await run.await_for_completion()
@@ -102,6 +110,23 @@ def clients() -> tuple[EmpiricalClient, AsyncEmpiricalClient]:
     return CREDENTIALS.get_client(), CREDENTIALS.get_async_client(retry_for=0)
 
 
-async def ready() -> None:
-    await emit_test_run_events(credentials="prod", environment=["staging"], outcome="failed")
-    run_empirical_tests(credentials="prod", environment="staging", timeout=3600)
+async def prebuilt() -> None:
+    ended = await emit_test_run_events(
+        credentials="prod", environment=["staging"], outcome="failed"
+    )
+    assert_type(ended, dict[str, Any])
+    verdict = run_empirical_tests(credentials="prod", environment="staging", timeout=3600)
+    assert_type(verdict, VerdictDict)
+    assert_type(verdict["counts"]["failed"], int | None)
+    try:
+        run_empirical_tests(credentials="prod", environment="staging")
+    except TestsFailedError as error:
+        if error.verdict is not None:
+            assert_type(error.verdict["failed_tests"], list[str])
+
+
+@task(retries=2, retry_condition_fn=is_retryable)
+def tested_twice(version: str) -> str:
+    return run_tests(credentials="prod", environment="staging", build={"version": version})[
+        "summary"
+    ]
