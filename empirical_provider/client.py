@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Self, TypeVar
@@ -22,6 +21,7 @@ from empirical_provider.base_client import BaseClient
 from empirical_provider.deadlines import answers_in_time
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError
+from empirical_provider.logs import CallLog
 from empirical_provider.models import Environment, Project, TestRun, TestRunRequest
 from empirical_provider.outcomes import endless_list, failure_of, result_of
 from empirical_provider.receiving import Answer, Body
@@ -30,7 +30,7 @@ __all__ = ["AsyncEmpiricalClient", "EmpiricalClient"]
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = CallLog.of(__name__)
 
 _MOST_STALE = 100
 """Pages in a row without a run that was not on one before, after which a list has no end."""

@@ -8,7 +8,6 @@ themselves stay together, long as that is.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from empirical_provider.exceptions import (
     TriggerOutcomeUnknownError,
     TriggerRejectedError,
 )
+from empirical_provider.logs import CallLog
 from empirical_provider.models import TestRun, TestRunRequest, TestRunState
 from empirical_provider.policy import GatePolicy, Outcome
 from empirical_provider.rerunning import (
@@ -47,7 +47,7 @@ from empirical_provider.verdict import judge
 
 __all__ = ["start_once"]
 
-log = logging.getLogger(__name__)
+log = CallLog.of(__name__)
 
 _SHARED_SINCE = 86_400.0
 """Seconds that somebody else's run under a shared key is looked for in the past."""

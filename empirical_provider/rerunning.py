@@ -7,13 +7,13 @@ have to agree. No I/O of its own: see `searching`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator
 from typing import Any
 
 from empirical_provider import endpoints
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import EmpiricalError, TriggerOutcomeUnknownError
+from empirical_provider.logs import CallLog
 from empirical_provider.models import TestRun
 from empirical_provider.rivals import at_rest, cancel_others, may_tell, seen_beside, with_states
 from empirical_provider.searching import (
@@ -28,7 +28,7 @@ from empirical_provider.trigger_key import Match, is_elsewhere
 
 __all__ = ["best_rerun", "last_rerun_of", "listed_before", "search_for_reruns", "settled_rerun"]
 
-log = logging.getLogger(__name__)
+log = CallLog.of(__name__)
 
 
 def search_for_reruns(

@@ -6,7 +6,6 @@ takes it over, cancels the others; whoever gives way cancels its own.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,13 +14,14 @@ from typing import Any
 from empirical_provider import endpoints
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import AlreadyFinishedError, EmpiricalError, NotFoundError
+from empirical_provider.logs import CallLog
 from empirical_provider.models import TestRun, TestRunState
 from empirical_provider.searching import LimitedCall, Pause, Search, UntoldError
 from empirical_provider.trigger_key import TriggerKey, shown_by
 
 __all__ = ["at_rest", "cancel_others", "may_tell", "seen_beside", "winner_of", "with_states"]
 
-log = logging.getLogger(__name__)
+log = CallLog.of(__name__)
 
 _PAUSE = 2.0
 _LOOK_AGAIN = 1.0

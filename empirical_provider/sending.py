@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -13,12 +12,13 @@ from empirical_provider.exceptions import (
     TriggerOutcomeUnknownError,
     UnreadableAnswerError,
 )
+from empirical_provider.logs import CallLog
 from empirical_provider.models import TestRun
 from empirical_provider.searching import Clocks, LimitedCall, Pause, Search, UntoldError
 
 __all__ = ["send_once", "send_until_sure"]
 
-log = logging.getLogger(__name__)
+log = CallLog.of(__name__)
 
 _MOST_SENDS = 3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from empirical_provider.driving import adrive, drive
 from empirical_provider.endpoints import Call
 from empirical_provider.exceptions import InvalidRequestError
 from empirical_provider.idempotency import start_once
+from empirical_provider.logs import CallLog
 from empirical_provider.models import TestRun, TestRunRequest
 from empirical_provider.searching import Clocks, LimitedCall, Pause
 from empirical_provider.sending import send_once
@@ -20,7 +20,7 @@ from empirical_provider.trigger_once import Save, Started, Step, TriggerOnce
 
 __all__ = ["AsyncSaver", "Saver", "atrigger_test_run", "trigger_test_run"]
 
-log = logging.getLogger(__name__)
+log = CallLog.of(__name__)
 
 Saver = Callable[[Mapping[str, Any] | None], object]
 AsyncSaver = Callable[[Mapping[str, Any] | None], Awaitable[object]]
@@ -170,4 +170,5 @@ def _unkeyed(
 
 
 def _tell(run: TestRun) -> None:
-    log.info("Test run %s is %s: %s", run.id, run.state, run.url or "(page not known)")
+    page = run.url or "(its page is not known)"
+    log.info("Empirical test run %s is %s in %r: %s", run.id, run.state, run.environment, page)

@@ -22,6 +22,7 @@ _OPTIONS: dict[str, Any] = {
     "description": "Find what would keep a test run from starting, before the release.",
     "cache_policy": NO_CACHE,  # a key can die, and an environment be disabled, at any time
     "retry_condition_fn": is_retryable,
+    "viz_return_value": {"environment": {}, "unchecked": []},  # as in `tasks`
 }
 
 

@@ -30,7 +30,7 @@ from empirical_provider.prefect.arguments import (
 from empirical_provider.prefect.calls import flow_run_here
 from empirical_provider.prefect.cancelling import aguarded, guarded
 from empirical_provider.prefect.credentials import EmpiricalCredentials
-from empirical_provider.prefect.gate import await_verdict, wait_for_verdict
+from empirical_provider.prefect.gate import a_verdict, await_verdict, wait_for_verdict
 from empirical_provider.prefect.reporting import acheck_report_path, check_report_path
 from empirical_provider.prefect.showing import ashow_run, show_run
 from empirical_provider.prefect.starting import astart_unshown, start_unshown
@@ -50,6 +50,7 @@ _RUNS: dict[str, Any] = {
     "description": "Start a test run on Empirical, wait for it, and fail unless its tests passed.",
     "cache_policy": NO_CACHE,
     "retry_condition_fn": is_retryable,
+    "viz_return_value": a_verdict(),
 }
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from empirical_provider.logs import logging_to
 from empirical_provider.prefect.arguments import context_metadata, request_of
 from empirical_provider.prefect.cancelling import started
 from empirical_provider.prefect.durable import Wanted, aremembering, remembering
@@ -16,8 +15,6 @@ from empirical_provider.prefect.showing import ashow_run, show_run
 if TYPE_CHECKING:
     from empirical_provider.models import TestRun
     from empirical_provider.request import TestRunRequest
-
-    Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 __all__ = ["astart", "astart_unshown", "start", "start_unshown"]
 
@@ -46,13 +43,12 @@ def start_unshown(arguments: Mapping[str, Any]) -> TestRun:
     from empirical_provider import trigger  # light until used
 
     wanted, request = _read(arguments)
-    log = wanted.credentials.logger
-    with wanted.credentials.get_client() as client, remembering(wanted) as (once, save):
-        run = trigger.trigger_test_run(
-            client, request, key=once, on_started=partial(_tell_id, log), save=save
-        )
-    _tell_url(log, run)
-    return run
+    with (
+        logging_to(wanted.credentials.logger),
+        wanted.credentials.get_client() as client,
+        remembering(wanted) as (once, save),
+    ):
+        return trigger.trigger_test_run(client, request, key=once, on_started=started, save=save)
 
 
 async def astart_unshown(arguments: Mapping[str, Any]) -> TestRun:
@@ -60,16 +56,14 @@ async def astart_unshown(arguments: Mapping[str, Any]) -> TestRun:
     from empirical_provider import trigger  # light until used
 
     wanted, request = _read(arguments)
-    log = wanted.credentials.logger
-    async with (
-        wanted.credentials.get_async_client() as client,
-        aremembering(wanted) as (once, save),
-    ):
-        run = await trigger.atrigger_test_run(
-            client, request, key=once, on_started=partial(_tell_id, log), save=save
-        )
-    _tell_url(log, run)
-    return run
+    with logging_to(wanted.credentials.logger):
+        async with (
+            wanted.credentials.get_async_client() as client,
+            aremembering(wanted) as (once, save),
+        ):
+            return await trigger.atrigger_test_run(
+                client, request, key=once, on_started=started, save=save
+            )
 
 
 def _read(arguments: Mapping[str, Any]) -> tuple[Wanted, TestRunRequest]:
@@ -87,12 +81,3 @@ def _read(arguments: Mapping[str, Any]) -> tuple[Wanted, TestRunRequest]:
         metadata = {**context_metadata(), **(request.metadata or {})}
         request = replace(request, metadata=metadata) if metadata else request
     return wanted, request
-
-
-def _tell_id(log: Logger, run: TestRun) -> None:
-    started(run)
-    log.info("Empirical test run %s is %s in %r.", run.id, run.state, run.environment)
-
-
-def _tell_url(log: Logger, run: TestRun) -> None:
-    log.info("Empirical test run %s: %s", run.id, run.url or "(its page is not known)")

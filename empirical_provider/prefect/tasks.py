@@ -71,6 +71,14 @@ _OPTIONS: dict[str, Any] = {
     # result would hand on a run that has been cancelled since.
     "cache_policy": NO_CACHE,
     "retry_condition_fn": is_retryable,
+    # Flows go on with it where they are visualized, and read what is in it.
+    "viz_return_value": {
+        "id": 456,
+        "state": "queued",
+        "url": None,
+        "branch": None,
+        "created_at": None,
+    },
 }
 
 
@@ -97,7 +105,8 @@ def trigger_test_run(
 ) -> dict[str, Any]:
     """Start a test run and return it as plain data; it does not wait for the run to finish.
 
-    The run's id is logged as soon as it is known. The run is linked by an artifact with the key
+    The run's id and page are logged, with what the task does to find a run that was started before.
+    The run is linked by an artifact with the key
     ``empirical-test-run`` and, in a flow, by the flow run's labels ``empirical.test_run_id`` (the
     last one, if the flow starts several) and ``empirical.test_run.456``. The event
     ``empirical.test-run.triggered`` is there for automations.
