@@ -6,15 +6,15 @@ Needs a saved block of type Empirical Credentials, by default with the name ``pr
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from prefect import flow
 
+from empirical_provider import VerdictDict
 from empirical_provider.prefect import EmpiricalCredentials, EmpiricalTestJob
 
 
 @flow(name="job-block")
-async def check_release(job: str = "smoke", version: str = "1.0.0") -> dict[str, Any]:
+async def check_release(job: str = "smoke", version: str = "1.0.0") -> VerdictDict:
     """Run the saved tests on a version and return the verdict; red fails the flow.
 
     Args:

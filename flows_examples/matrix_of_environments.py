@@ -43,7 +43,8 @@ async def matrix_of_environments(
         print(f"Not live: {each}")
     if closed:
         raise closed[0]
-    return f"Live: {' '.join(each['summary'] for each in ended)}"
+    told = [each["summary"] for each in ended if not isinstance(each, BaseException)]
+    return f"Live: {' '.join(told)}"
 
 
 if __name__ == "__main__":

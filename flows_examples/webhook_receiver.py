@@ -40,9 +40,9 @@ def resume(test_run_id: int, patience: float = 60.0) -> list[str]:
     resumed = []
     with get_client(sync_client=True) as prefect:
         while True:
-            found = [each for each in prefect.read_flow_runs(flow_run_filter=ours) if each.state]
+            found = prefect.read_flow_runs(flow_run_filter=ours)
             for each in found:
-                if each.state.is_paused():
+                if each.state and each.state.is_paused():
                     answer = prefect.resume_flow_run(each.id)
                     if answer.status == SetStateStatus.ACCEPT:  # nobody else was faster
                         resumed.append(str(each.id))
@@ -50,7 +50,9 @@ def resume(test_run_id: int, patience: float = 60.0) -> list[str]:
             early = [
                 each
                 for each in found
-                if each.state.is_running() and not each.empirical_policy.pause_keys
+                if each.state
+                and each.state.is_running()
+                and not each.empirical_policy.pause_keys
             ]
             if not early or time.monotonic() > give_up_at:
                 return resumed

@@ -18,6 +18,7 @@ from empirical_provider import checks
 from empirical_provider.exceptions import InvalidRequestError
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import BlockDocument
 
 __all__ = ["EmpiricalBlock"]
@@ -37,6 +38,25 @@ class EmpiricalBlock(Block, ABC):
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _as_saved: dict[str, Any] | None = PrivateAttr(None)
+
+    if TYPE_CHECKING:
+        # To type checkers Prefect's own may return anything, or a coroutine.
+
+        @classmethod
+        def load(  # noqa: D102  # it is Prefect's
+            cls,
+            name: str,
+            validate: bool = True,
+            client: PrefectClient | None = None,
+        ) -> Self: ...
+
+        @classmethod
+        async def aload(  # noqa: D102
+            cls,
+            name: str,
+            validate: bool = True,
+            client: PrefectClient | None = None,
+        ) -> Self: ...
 
     @model_validator(mode="before")
     @classmethod

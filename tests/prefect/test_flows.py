@@ -188,17 +188,44 @@ def test_the_example_reruns_what_failed(empirical: Emulator) -> None:
     assert len(empirical.runs) == 4
 
 
+def test_the_subflow_of_the_example_goes_on_with_its_run(empirical: Emulator) -> None:
+    """A run in error is followed by a new one, and failed tests fail the flow at once."""
+    release = runpy.run_path(str(EXAMPLES / "subflow_with_retries.py"))["subflow_with_retries"]
+    empirical.script("staging", "error", runs=1)
+
+    assert release(poll_interval=0.05).startswith("All users are on 1.0.0. Empirical test run")
+    assert len(empirical.runs) == 2
+    empirical.script("staging", "failed", total=9, failed=2)
+    with pytest.raises(TestsFailedError):
+        release(poll_interval=0.05)
+    assert len(empirical.runs) == 3
+
+
+def test_the_mapped_gates_of_the_example_fail_the_flow(empirical: Emulator) -> None:
+    """One red environment keeps the release from going live."""
+    release = runpy.run_path(str(EXAMPLES / "mapped_environments.py"))["mapped_environments"]
+    empirical.script("staging", "failed", total=9, failed=2)
+
+    with pytest.raises(TestsFailedError, match="in staging failed: 2 of 9"):
+        release(poll_interval=0.05)
+    assert sorted(each.body["environment"] for each in empirical.runs) == ["production", "staging"]
+
+
 def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> None:
     """With their defaults, but for the pause between two looks, they print what became of it."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     last_lines = {
         "gate": "Live at",
         "job_block": "Empirical test run",
+        "shared_job": "Empirical test run",  # of the block that job_block has saved
+        "mapped_environments": "Live: Empirical test run",
         "matrix_of_environments": "Live: Empirical test run",
         "one_run_per_release": "The south goes live",
         "promote_or_roll_back": "All users are on 1.0.0.",
         "report": "Live: 0 of ",
         "rerun_failures": "Live. Empirical test run",
+        "subflow_with_retries": "All users are on 1.0.0. Empirical test run",
+        "trigger_then_promote": "All users are on 1.0.0: What is new in 1.0.0. Empirical test run",
     }
     for name in last_lines:
         source = (EXAMPLES / f"{name}.py").read_text()
@@ -208,7 +235,7 @@ def test_the_examples_run_as_scripts(empirical: Emulator, tmp_path: Path) -> Non
                 "poll_interval=10,", "poll_interval=0.05,"
             )
         )
-        assert quick.read_text() != source
+        assert quick.read_text() != source or name == "shared_job"  # its block has the interval
 
     done = subprocess.run(
         [sys.executable, "-c", EACH_AS_A_SCRIPT, *(f"{tmp_path}/{name}.py" for name in last_lines)],

@@ -106,6 +106,12 @@ async def aby_the_job() -> VerdictDict:
     return await run.afetch_result()
 
 
+async def blocks() -> None:
+    assert_type(EmpiricalCredentials.load("prod"), EmpiricalCredentials)
+    assert_type(await EmpiricalCredentials.aload("prod"), EmpiricalCredentials)
+    assert_type(EmpiricalTestJob.load("smoke", validate=False), EmpiricalTestJob)
+
+
 def clients() -> tuple[EmpiricalClient, AsyncEmpiricalClient]:
     return CREDENTIALS.get_client(), CREDENTIALS.get_async_client(retry_for=0)
 
