@@ -50,9 +50,7 @@ def resume(test_run_id: int, patience: float = 60.0) -> list[str]:
             early = [
                 each
                 for each in found
-                if each.state
-                and each.state.is_running()
-                and not each.empirical_policy.pause_keys
+                if each.state and each.state.is_running() and not each.empirical_policy.pause_keys
             ]
             if not early or time.monotonic() > give_up_at:
                 return resumed

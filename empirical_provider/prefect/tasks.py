@@ -42,18 +42,21 @@ def is_retryable(task: Any, task_run: TaskRun, state: State[Any]) -> bool:  # no
     stop. Errors of other packages are not retried.
 
     Example:
-        Retry a task that calls one of ours:
+        Retry a task that asks the service by itself:
 
         ```python
         from prefect import task
 
-        from empirical_provider.prefect import is_retryable, run_tests
+        from empirical_provider.prefect import EmpiricalCredentials, is_retryable
 
 
         @task(retries=2, retry_condition_fn=is_retryable)
-        def gate(version: str) -> str:
-            build = {"version": version}
-            return run_tests(credentials="prod", environment="staging", build=build)["summary"]
+        def environments() -> list[str]:
+            with EmpiricalCredentials.load("prod").get_client() as client:
+                return [each.slug for each in client.list_environments()]
+
+
+        print(environments())
         ```
 
     Args:

@@ -281,3 +281,21 @@ def test_it_can_be_submitted(credentials: EmpiricalCredentials, empirical: Emula
     assert passed["outcome"] == "passed"
     assert isinstance(failed, TestsFailedError)
     assert failed.run_id != passed["run_id"]
+
+
+@pytest.mark.slow  # a flow run takes seconds
+def test_a_submitted_gate_that_is_not_asked_for_fails_no_flow(
+    credentials: EmpiricalCredentials, empirical: Emulator
+) -> None:
+    """The documentation warns of it: Prefect completes the flow behind a closed gate."""
+    empirical.script("staging", "failed")
+
+    @flow
+    def gated(*, asks: bool) -> None:
+        future = run_tests.submit(credentials=credentials, environment="staging", **FAST)
+        future.wait()
+        if asks:
+            future.result()
+
+    assert gated(asks=False, return_state=True).is_completed()
+    assert gated(asks=True, return_state=True).is_failed()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from empirical_provider import AuthenticationError, InvalidRequestError
+from empirical_provider import AuthenticationError, Build, InvalidRequestError
 from empirical_provider.prefect import apreflight, preflight
 
 if TYPE_CHECKING:
@@ -47,6 +47,33 @@ def test_a_dead_key_is_found(
     empirical.fault(endpoint, "status", status=401)
     with pytest.raises(AuthenticationError):
         looking.without_prefect(credentials=credentials, environment="staging", tags=["@smoke"])
+
+
+def test_a_build_on_a_branch_leaves_its_tests_unchecked(
+    looking: Twin, credentials: EmpiricalCredentials
+) -> None:
+    """A tag that only the branch of the build may have is no error, and is told to be unchecked."""
+    call: dict[str, Any] = {
+        "credentials": credentials,
+        "environment": "staging",
+        "tags": ["@no-such"],
+    }
+    with pytest.raises(InvalidRequestError, match="tags has '@no-such', which no test has"):
+        looking.without_prefect(**call, build={"version": "1.0.0"})
+
+    found = looking.without_prefect(**call, build=Build(branch="feature"))
+    assert found["unchecked"] == ["tags"]
+
+
+def test_a_bad_build_is_rejected_before_any_request(
+    looking: Twin, credentials: EmpiricalCredentials, empirical: Emulator
+) -> None:
+    """A field that a build does not have is named."""
+    with pytest.raises(InvalidRequestError, match=r"Did you mean 'branch'\?"):
+        looking.without_prefect(
+            credentials=credentials, environment="staging", build={"brnach": "feature"}
+        )
+    assert empirical.requests == []
 
 
 @pytest.fixture
