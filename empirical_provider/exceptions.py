@@ -33,7 +33,7 @@ holds the API key or the value of an environment variable override.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from empirical_provider.models import TestRun

@@ -2,7 +2,7 @@
 
 # Annotations are real ones here: Prefect reads them where this module's names are not known.
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.states import Completed
@@ -33,7 +33,7 @@ def run_empirical_tests(
     total_shards: int | None = None,
     send_notifications: bool | None = None,
     github_actor: str | None = None,
-    concurrency: dict[str, str] | None = None,
+    concurrency: dict[str, str] | Literal[False] | None = None,
     key: str | None = None,
     key_in_environment: bool | None = None,
     on_retry_after_red: AfterRed = "fail",
@@ -62,7 +62,7 @@ def run_empirical_tests(
         total_shards: Number of shards, at least 1.
         send_notifications: Whether Empirical sends its notifications.
         github_actor: GitHub login that is shown as the person who started the run.
-        concurrency: Fields of the concurrency: group, on_conflict.
+        concurrency: Fields of the concurrency: group, on_conflict; False: out of the shared queue.
         key: What the run is for, such as a release id: flow runs with the same key share the run,
             for a day.
         key_in_environment: Whether the key travels in the environment of the tests, too; default

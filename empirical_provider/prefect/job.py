@@ -161,7 +161,7 @@ class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # J
         total_shards: int | None = None,
         send_notifications: bool | None = None,
         github_actor: str | None = None,
-        concurrency: Concurrency | Mapping[str, str] | None = None,
+        concurrency: Concurrency | Mapping[str, str] | Literal[False] | None = None,
         add_context_metadata: bool = True,
         key: str | None = None,
         key_in_environment: bool | None = None,
@@ -184,7 +184,7 @@ class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # J
             total_shards: Number of shards, at least 1.
             send_notifications: Whether Empirical sends its notifications.
             github_actor: GitHub login that is shown as the user who started the run.
-            concurrency: A `Concurrency` or a mapping of its fields.
+            concurrency: A `Concurrency` or a mapping of its fields; False: out of the shared queue.
             add_context_metadata: Whether to add where the run comes from to the metadata.
             key: What the run is for, such as a release id.
             key_in_environment: Whether the key travels in the environment of the tests, too;
@@ -217,7 +217,7 @@ class EmpiricalTestJob(EmpiricalBlock, JobBlock):  # type: ignore[type-arg]  # J
         total_shards: int | None = None,
         send_notifications: bool | None = None,
         github_actor: str | None = None,
-        concurrency: Concurrency | Mapping[str, str] | None = None,
+        concurrency: Concurrency | Mapping[str, str] | Literal[False] | None = None,
         add_context_metadata: bool = True,
         key: str | None = None,
         key_in_environment: bool | None = None,

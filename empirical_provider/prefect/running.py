@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -68,7 +68,7 @@ def run_tests(
     total_shards: int | None = None,
     send_notifications: bool | None = None,
     github_actor: str | None = None,
-    concurrency: Concurrency | Mapping[str, str] | None = None,
+    concurrency: Concurrency | Mapping[str, str] | Literal[False] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
     key_in_environment: bool | None = None,
@@ -104,7 +104,7 @@ def run_tests(
         total_shards: Number of shards, at least 1.
         send_notifications: Whether Empirical sends its notifications.
         github_actor: GitHub login that is shown as the person who started the run.
-        concurrency: A `Concurrency` or a mapping of its fields.
+        concurrency: A `Concurrency` or a mapping of its fields; False: out of the shared queue.
         add_context_metadata: Whether to add where the run comes from to the metadata.
         key: What the run is for, such as a release id: who uses the same key shares the run.
         key_in_environment: Whether the key travels in the environment of the tests, too; default
@@ -157,7 +157,7 @@ async def arun_tests(
     total_shards: int | None = None,
     send_notifications: bool | None = None,
     github_actor: str | None = None,
-    concurrency: Concurrency | Mapping[str, str] | None = None,
+    concurrency: Concurrency | Mapping[str, str] | Literal[False] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
     key_in_environment: bool | None = None,

@@ -7,7 +7,7 @@ attempt is found in `durable`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -99,7 +99,7 @@ def trigger_test_run(
     total_shards: int | None = None,
     send_notifications: bool | None = None,
     github_actor: str | None = None,
-    concurrency: Concurrency | Mapping[str, str] | None = None,
+    concurrency: Concurrency | Mapping[str, str] | Literal[False] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
     key_in_environment: bool | None = None,
@@ -150,7 +150,7 @@ def trigger_test_run(
         total_shards: Number of shards, at least 1.
         send_notifications: Whether Empirical sends its notifications.
         github_actor: GitHub login that is shown as the person who started the run.
-        concurrency: A `Concurrency` or a mapping of its fields.
+        concurrency: A `Concurrency` or a mapping of its fields; False: out of the shared queue.
         add_context_metadata: Whether to add ``flow_name``, ``flow_run_name``, ``flow_run_id`` and
             ``flow_run_url``, as far as known, to the metadata; keys given there win. Without it,
             only ``trigger_key`` is added, in a flow or with a ``key``: the run is found again by
@@ -197,7 +197,7 @@ async def atrigger_test_run(
     total_shards: int | None = None,
     send_notifications: bool | None = None,
     github_actor: str | None = None,
-    concurrency: Concurrency | Mapping[str, str] | None = None,
+    concurrency: Concurrency | Mapping[str, str] | Literal[False] | None = None,
     add_context_metadata: bool = True,
     key: str | None = None,
     key_in_environment: bool | None = None,
