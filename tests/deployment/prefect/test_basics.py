@@ -92,7 +92,7 @@ def test_a_flow_that_triggers(
     assert url in prefect.artifact(flow_run, "empirical-test-run").data
     labels = prefect.server.read_flow_run(flow_run).labels
     assert labels["empirical.test_run_id"] == run.id
-    prefect.told(flow_run, f"Empirical test run {run.id}: {url}")
+    prefect.told(flow_run, f"Empirical test run {run.id} is queued in 'triggered': {url}")
 
 
 @pytest.mark.parametrize("colour", COLOURS)
