@@ -252,7 +252,7 @@ def test_a_run_is_guarded_from_the_moment_it_exists(
     def interrupt(*_: Any) -> None:
         raise TerminationSignal(15)
 
-    monkeypatch.setattr("empirical_provider.prefect.starting._tell_url", interrupt)
+    monkeypatch.setattr("empirical_provider.trigger._tell", interrupt)
     call = {"credentials": credentials, "environment": "staging"}
 
     with pytest.raises(TerminationSignal):
