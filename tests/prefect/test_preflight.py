@@ -91,6 +91,7 @@ def test_nothing_is_deployed_to_an_unknown_environment(example: Any, empirical: 
         state.result()
     assert [each.endpoint for each in empirical.requests] == [
         "list_environments",
+        "list_test_cases",  # with "@", and as the service lists it
         "list_test_cases",
     ]
 
